@@ -8,7 +8,6 @@ float32 (B, D) of unit norm, weights inside, and a record in the ONNX metadata (
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +17,8 @@ import numpy as np
 import onnxruntime as ort
 
 from vpr_ros.errors import DeviceError, ModelError
+from vpr_ros.hashing import file_sha256
+from vpr_ros.model_ref import ModelRef
 from vpr_ros.preprocess import Preprocess
 
 logger = logging.getLogger(__name__)
@@ -56,15 +57,6 @@ _PROVIDER_OF_DEVICE = {
     'cuda': 'CUDAExecutionProvider',
     'tensorrt': 'TensorrtExecutionProvider',
 }
-
-
-@dataclass(frozen=True)
-class ModelRef:
-    """What a map records of the model that made its descriptors."""
-
-    name: str
-    sha256: str
-    descriptor_size: int
 
 
 @dataclass(frozen=True)
@@ -201,15 +193,6 @@ def read_model_info(model: str | Path) -> ModelInfo:
 def available_providers() -> list[str]:
     """Execution providers this onnxruntime was built with; being listed is no promise to work."""
     return list(ort.get_available_providers())
-
-
-def file_sha256(path: str | Path) -> str:
-    """SHA-256 of a file, hexadecimal."""
-    digest = hashlib.sha256()
-    with Path(path).open('rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _session_options(num_threads: int) -> ort.SessionOptions:

@@ -1,0 +1,483 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The map: places with a descriptor each, on disk as plain files, in memory behind FAISS.
+
+A map directory (schema 1) is `map.json`, `descriptors.npy`, `places.npy`, `images.txt` and
+optionally `keyframes/`; NumPy alone reads it. Nothing in it is pickled, everything is hashed in
+`map.json`, and the search index is derived, never stored.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import faiss
+import numpy as np
+
+from vpr_ros import atomic_directory
+from vpr_ros.errors import MapError, MapModelMismatchError
+from vpr_ros.hashing import file_sha256
+from vpr_ros.model_ref import ModelRef
+
+logger = logging.getLogger(__name__)
+
+SCHEMA_VERSION = '1'
+MANIFEST = 'map.json'
+DESCRIPTORS = 'descriptors.npy'
+PLACES = 'places.npy'
+IMAGES = 'images.txt'
+KEYFRAMES = 'keyframes'
+
+PLACE_DTYPE = np.dtype(
+    [
+        ('place_id', '<u8'),
+        ('stamp_ns', '<i8'),
+        ('position', '<f8', (3,)),  # metres, map frame; NaN: unknown
+        ('orientation_xyzw', '<f8', (4,)),  # unit quaternion; NaN: unknown
+        ('camera', '<u2'),
+    ]
+)
+_UNIT_NORM_TOLERANCE = 2e-3  # float16 storage rounds a norm by up to 5e-4
+_CHECK_ROWS = 16384  # rows read at a time when norms are checked: bounded memory
+
+
+@dataclass(frozen=True)
+class Match:
+    """One place that looks like the query.
+
+    Attributes:
+        row: Row of the place in the map.
+        place_id: The place's own number; stays when maps are trimmed.
+        similarity: Cosine similarity, -1..1, larger is more alike.
+        stamp_ns: Stamp of the place's picture, nanoseconds.
+        image: File name of the place's picture, '' if it was not kept.
+        position: (3,) float64, metres, map frame; NaN: unknown.
+        orientation_xyzw: (4,) float64, unit quaternion; NaN: unknown.
+        camera: Number of the camera that saw the place.
+        probability: 0..1 of a temporal filter; NaN: unknown.
+    """
+
+    row: int
+    place_id: int
+    similarity: float
+    stamp_ns: int
+    image: str
+    position: np.ndarray
+    orientation_xyzw: np.ndarray
+    camera: int = 0
+    probability: float = math.nan
+
+
+class PlaceMap:
+    """Places of one environment, described by one model.
+
+    Attributes:
+        model: The model whose descriptors these are.
+        frame_id: Frame of the poses.
+        created: Time of creation, ISO 8601, UTC.
+        directory: Where the map was loaded from or last saved to; None: only in memory.
+    """
+
+    def __init__(self, model: ModelRef, *, frame_id: str = 'map') -> None:
+        """Make an empty map.
+
+        Args:
+            model: The model that will describe the places.
+            frame_id: Frame of the poses that will be added.
+        """
+        self.model = model
+        self.frame_id = frame_id
+        self.created = datetime.now(timezone.utc).isoformat(timespec='seconds')
+        self.directory: Path | None = None
+        self._descriptors = [np.empty((0, model.descriptor_size), np.float32)]
+        self._places = [np.empty(0, PLACE_DTYPE)]
+        self._images: list[str] = []
+        self._index = faiss.IndexFlatIP(model.descriptor_size)
+
+    def __len__(self) -> int:
+        """Return N, the number of places."""
+        return len(self._images)
+
+    @property
+    def descriptors(self) -> np.ndarray:
+        """(N, D) float32 or float16, unit norm; memory-mapped while nothing was added."""
+        return _consolidated(self._descriptors)
+
+    @property
+    def places(self) -> np.ndarray:
+        """(N,) of PLACE_DTYPE."""
+        return _consolidated(self._places)
+
+    @property
+    def images(self) -> list[str]:
+        """File name of each place's picture, '' where it was not kept."""
+        return self._images
+
+    @property
+    def url(self) -> str:
+        """file:// address of the directory, '' while the map is only in memory."""
+        return self.directory.resolve().as_uri() if self.directory else ''
+
+    @property
+    def has_poses(self) -> bool:
+        """Whether every place has a known position."""
+        return len(self) > 0 and bool(np.isfinite(self.places['position']).all())
+
+    @property
+    def spacing_m(self) -> float:
+        """Median distance between successive places, metres; NaN without poses."""
+        steps = np.linalg.norm(np.diff(self.places['position'], axis=0), axis=1)
+        steps = steps[np.isfinite(steps)]
+        return float(np.median(steps)) if len(steps) else math.nan
+
+    def add(
+        self,
+        descriptors: np.ndarray,
+        *,
+        stamps_ns: np.ndarray,
+        positions: np.ndarray | None = None,
+        orientations_xyzw: np.ndarray | None = None,
+        images: Sequence[str] | None = None,
+        cameras: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Add N places.
+
+        Args:
+            descriptors: (N, D) float32, unit norm.
+            stamps_ns: (N,) integers, stamps of the pictures, nanoseconds.
+            positions: (N, 3) metres in the map frame; None or NaN rows: unknown.
+            orientations_xyzw: (N, 4) unit quaternions; None or NaN rows: unknown.
+            images: N file names without line breaks.
+            cameras: (N,) numbers of the cameras, 0 by default.
+
+        Returns:
+            (N,) uint64, the ids the places received.
+
+        Raises:
+            ValueError: Shapes disagree, a descriptor is not of unit norm, a pose is infinite.
+        """
+        descriptors = np.ascontiguousarray(descriptors, np.float32)
+        n = len(descriptors)
+        if descriptors.shape != (n, self.model.descriptor_size):
+            raise ValueError(
+                f'descriptors must be (N, {self.model.descriptor_size}) for model '
+                f'{self.model.name}, not {descriptors.shape}'
+            )
+        if (problem := _norm_problem(descriptors)) is not None:
+            raise ValueError(problem)
+        names = [''] * n if images is None else list(images)
+        if len(names) != n:
+            raise ValueError(f'{len(names)} image names for {n} places')
+        if broken := [name for name in names if '\n' in name or '\r' in name]:
+            raise ValueError(f'an image name cannot hold a line break: {broken[0]!r}')
+        places = np.zeros(n, PLACE_DTYPE)
+        places['place_id'] = self._next_id() + np.arange(n, dtype=np.uint64)
+        places['stamp_ns'] = stamps_ns
+        places['position'] = np.nan if positions is None else positions
+        places['orientation_xyzw'] = np.nan if orientations_xyzw is None else orientations_xyzw
+        places['camera'] = 0 if cameras is None else cameras
+        if (problem := _pose_problem(places)) is not None:
+            raise ValueError(problem)
+        self._descriptors.append(descriptors)
+        self._places.append(places)
+        self._images.extend(names)
+        self._index.add(descriptors)
+        return places['place_id']
+
+    def search(self, descriptor: np.ndarray, top_k: int) -> list[Match]:
+        """Find the places that look most like a picture; exact.
+
+        Args:
+            descriptor: (D,) float32, unit norm.
+            top_k: How many at most; a smaller map gives fewer.
+
+        Returns:
+            Matches, best first.
+
+        Raises:
+            ValueError: The descriptor has another shape or is not finite; top_k is below 1.
+        """
+        similarities, rows = self.search_batch(descriptor[np.newaxis], top_k)
+        return [
+            self._match(int(row), float(s))
+            for s, row in zip(similarities[0], rows[0], strict=True)
+        ]
+
+    def search_batch(self, descriptors: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Search for Q pictures at once; exact inner product.
+
+        Args:
+            descriptors: (Q, D) float32, unit norm.
+            top_k: How many at most; k = min(top_k, N).
+
+        Returns:
+            Cosine similarities (Q, k) float32, best first, and rows (Q, k) int64.
+
+        Raises:
+            ValueError: As `search`.
+        """
+        if top_k < 1:
+            raise ValueError(f'top_k must be at least 1, not {top_k}')
+        queries = np.ascontiguousarray(descriptors, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.model.descriptor_size:
+            raise ValueError(
+                f'a query must have {self.model.descriptor_size} values for model '
+                f'{self.model.name}, not {queries.shape[1:]}'
+            )
+        if not np.isfinite(queries).all():
+            raise ValueError('a query descriptor holds NaN or infinity')
+        k = min(top_k, len(self))
+        if k == 0:
+            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
+        return self._index.search(queries, k)
+
+    def save(
+        self,
+        directory: str | Path,
+        *,
+        dtype: str = 'float32',
+        keyframes: str | Path | None = None,
+    ) -> None:
+        """Write the map; a crash at any moment leaves the previous one intact.
+
+        Args:
+            directory: The map directory; replaced as a whole if it exists.
+            dtype: `float32`, or `float16` at half the size.
+            keyframes: A folder whose files become `keyframes/`; None keeps those of the
+                directory this map was loaded from.
+
+        Raises:
+            ValueError: Another dtype.
+            MapError: `directory` exists and is not a map.
+            OSError: The disk is full or not writable; the previous map stays.
+        """
+        if dtype not in ('float32', 'float16'):
+            raise ValueError(f'dtype must be float32 or float16, not {dtype!r}')
+        target = Path(directory)
+        if target.exists() and any(target.iterdir()) and not (target / MANIFEST).exists():
+            raise MapError(f'{target} exists and is not a map: choose another folder or move it')
+        if keyframes is None and self.directory is not None:
+            keyframes = self.directory / KEYFRAMES
+        with atomic_directory.replacing(target) as folder:
+            np.save(folder / DESCRIPTORS, np.ascontiguousarray(self.descriptors, dtype))
+            np.save(folder / PLACES, np.ascontiguousarray(self.places))
+            (folder / IMAGES).write_text(_lines(self._images), encoding='utf-8')
+            if keyframes is not None and Path(keyframes).is_dir():
+                atomic_directory.link_or_copy(Path(keyframes), folder / KEYFRAMES)
+            (folder / MANIFEST).write_text(self._manifest(folder), encoding='utf-8')
+        self.directory = target
+
+    @classmethod
+    def load(
+        cls, directory: str | Path, *, model: ModelRef | None = None, verify: bool = True
+    ) -> PlaceMap:
+        """Read a map; descriptors stay on disk, memory-mapped.
+
+        Args:
+            directory: The map directory.
+            model: The model that will ask; None: any, for tools that only look.
+            verify: Also compare every file with its hash and every descriptor with norm 1.
+
+        Raises:
+            FileNotFoundError: No map there.
+            MapError: A file is missing, truncated, edited or of another map; the text names it.
+            MapModelMismatchError: The map was made by another model; the text names both.
+        """
+        folder = Path(directory)
+        manifest = _read_manifest(folder)
+        made_by = _model_of(manifest, folder)
+        if model is not None and (model.sha256, model.descriptor_size) != (
+            made_by.sha256,
+            made_by.descriptor_size,
+        ):
+            raise MapModelMismatchError(
+                f'{folder} was made by model {made_by.name} (sha256 {made_by.sha256[:12]}…, '
+                f'{made_by.descriptor_size} values), not by {model.name} (sha256 '
+                f'{model.sha256[:12]}…, {model.descriptor_size} values): use that model or '
+                'build the map again with `vpr map build`'
+            )
+        if verify:
+            _check_hashes(folder, manifest['files'])
+        n = manifest['num_places']
+        descriptors = _load_array(folder / DESCRIPTORS, mmap=n > 0)
+        places = _load_array(folder / PLACES, mmap=False)
+        images = _read_images(folder / IMAGES, n)
+        _check_arrays(folder, descriptors, places, (n, made_by.descriptor_size), norms=verify)
+        place_map = cls(made_by, frame_id=manifest['frame_id'])
+        place_map.created = manifest['created']
+        place_map.directory = folder
+        place_map._descriptors = [descriptors]
+        place_map._places = [places]
+        place_map._images = images
+        for block in _blocks(descriptors):
+            place_map._index.add(np.ascontiguousarray(block, np.float32))
+        return place_map
+
+    def _next_id(self) -> int:
+        last = self._places[-1] if len(self._places[-1]) else self._places[0]
+        return int(last['place_id'].max()) + 1 if len(last) else 0
+
+    def _match(self, row: int, similarity: float) -> Match:
+        place = self.places[row]
+        return Match(
+            row=row,
+            place_id=int(place['place_id']),
+            similarity=similarity,
+            stamp_ns=int(place['stamp_ns']),
+            image=self._images[row],
+            position=place['position'].copy(),
+            orientation_xyzw=place['orientation_xyzw'].copy(),
+            camera=int(place['camera']),
+        )
+
+    def _manifest(self, folder: Path) -> str:
+        files = sorted(path for path in folder.rglob('*') if path.is_file())
+        manifest = {
+            'schema_version': SCHEMA_VERSION,
+            'frame_id': self.frame_id,
+            'created': self.created,
+            'model': {
+                'name': self.model.name,
+                'sha256': self.model.sha256,
+                'descriptor_size': self.model.descriptor_size,
+            },
+            'num_places': len(self),
+            'files': {str(p.relative_to(folder)): {'sha256': file_sha256(p)} for p in files},
+        }
+        return json.dumps(manifest, indent=2) + '\n'
+
+
+def _consolidated(blocks: list[np.ndarray]) -> np.ndarray:
+    """Join the blocks in place, so that adding is cheap and reading pays once."""
+    filled = [block for block in blocks if len(block)] or blocks[:1]
+    blocks[:] = filled if len(filled) == 1 else [np.concatenate(filled)]
+    return blocks[0]
+
+
+def _blocks(descriptors: np.ndarray) -> Iterator[np.ndarray]:
+    for start in range(0, len(descriptors), _CHECK_ROWS):
+        yield descriptors[start : start + _CHECK_ROWS]
+
+
+def _lines(names: Sequence[str]) -> str:
+    return ''.join(f'{name}\n' for name in names) if any(names) else ''
+
+
+def _norm_problem(descriptors: np.ndarray) -> str | None:
+    for start, block in enumerate(_blocks(descriptors)):
+        norms = np.linalg.norm(np.asarray(block, np.float32), axis=1)
+        wrong = np.flatnonzero(~(np.abs(norms - 1) <= _UNIT_NORM_TOLERANCE))
+        if len(wrong):
+            row = start * _CHECK_ROWS + wrong[0]
+            return f'descriptor {row} has norm {norms[wrong[0]]:.4g}, not 1'
+    return None
+
+
+def _pose_problem(places: np.ndarray) -> str | None:
+    if np.isinf(places['position']).any():
+        return f'position {places["place_id"][np.isinf(places["position"]).any(1)][0]} is infinite'
+    norms = np.linalg.norm(places['orientation_xyzw'], axis=1)
+    wrong = np.isfinite(norms) & (np.abs(norms - 1) > _UNIT_NORM_TOLERANCE)
+    if wrong.any() or np.isinf(norms).any():
+        place = places['place_id'][wrong | np.isinf(norms)][0]
+        return f'orientation of place {place} is not a unit quaternion (x, y, z, w)'
+    return None
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        rescued = atomic_directory.previous_of(folder)
+        hint = f'; an interrupted save left the previous map at {rescued}' if rescued else ''
+        raise FileNotFoundError(f'no map at {folder} ({MANIFEST} is missing){hint}')
+    try:
+        manifest = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise MapError(f'{path} is not JSON: {error}') from error
+    if not isinstance(manifest, dict) or 'schema_version' not in manifest:
+        raise MapError(f'{path} has no schema_version: not a vpr_ros map')
+    if manifest['schema_version'] != SCHEMA_VERSION:
+        raise MapError(
+            f'{path} has schema {manifest["schema_version"]!r}, this vpr_ros reads '
+            f'{SCHEMA_VERSION!r}: build the map again or update vpr_ros'
+        )
+    kinds = {'frame_id': str, 'created': str, 'model': dict, 'num_places': int, 'files': dict}
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            raise MapError(f'{path}: {key!r} must be of type {kind.__name__}')
+    if manifest['num_places'] < 0:
+        raise MapError(f'{path}: num_places is {manifest["num_places"]}')
+    return manifest
+
+
+def _model_of(manifest: Mapping[str, Any], folder: Path) -> ModelRef:
+    model = manifest['model']
+    kinds = {'name': str, 'sha256': str, 'descriptor_size': int}
+    if {key: type(model.get(key)) for key in kinds} != kinds or model['descriptor_size'] < 1:
+        raise MapError(f'{folder / MANIFEST}: model must hold name, sha256 and descriptor_size')
+    return ModelRef(**{key: model[key] for key in kinds})
+
+
+def _check_hashes(folder: Path, files: Mapping[str, Any]) -> None:
+    for name in (DESCRIPTORS, PLACES, IMAGES):
+        if name not in files:
+            raise MapError(f'{folder / MANIFEST} holds no hash of {name}')
+    for name, entry in files.items():
+        path = folder / name
+        if folder.resolve() not in path.resolve().parents:
+            raise MapError(f'{folder / MANIFEST} names {name!r}, a file outside the map')
+        if not path.is_file():
+            raise MapError(f'{path} is missing: copy the map again or rebuild it')
+        if not isinstance(entry, dict) or file_sha256(path) != entry.get('sha256'):
+            raise MapError(
+                f'{path} differs from its hash in {MANIFEST}: truncated, edited or of another '
+                'map; copy the map again or rebuild it'
+            )
+
+
+def _load_array(path: Path, *, mmap: bool) -> np.ndarray:
+    try:
+        return np.load(path, mmap_mode='r' if mmap else None, allow_pickle=False)
+    except (ValueError, EOFError, FileNotFoundError) as error:
+        raise MapError(f'{path} is not a whole NumPy array file: {error}') from error
+
+
+def _read_images(path: Path, n: int) -> list[str]:
+    try:
+        names = path.read_text(encoding='utf-8').split('\n')[:-1]
+    except (FileNotFoundError, UnicodeDecodeError) as error:
+        raise MapError(f'{path} cannot be read: {error}') from error
+    if len(names) not in (0, n):
+        raise MapError(f'{path} has {len(names)} lines for {n} places')
+    return names or [''] * n
+
+
+def _check_arrays(
+    folder: Path,
+    descriptors: np.ndarray,
+    places: np.ndarray,
+    shape: tuple[int, int],
+    *,
+    norms: bool,
+) -> None:
+    if descriptors.dtype not in (np.float32, np.float16) or descriptors.shape != shape:
+        raise MapError(
+            f'{folder / DESCRIPTORS} is {descriptors.dtype} {descriptors.shape}, {MANIFEST} '
+            f'promises float32 or float16 {shape}'
+        )
+    if places.dtype != PLACE_DTYPE or places.shape != shape[:1]:
+        raise MapError(
+            f'{folder / PLACES} is {places.dtype} {places.shape}, not {PLACE_DTYPE} {shape[:1]}'
+        )
+    if len(np.unique(places['place_id'])) != len(places):
+        raise MapError(f'{folder / PLACES} gives one place_id twice')
+    if (problem := _pose_problem(places)) is not None:
+        raise MapError(f'{folder / PLACES}: {problem}')
+    if norms and (problem := _norm_problem(descriptors)) is not None:
+        raise MapError(f'{folder / DESCRIPTORS}: {problem}')
