@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr …`: thin commands over the core."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+
+from vpr_ros import __version__
+from vpr_ros.cli import demo, evaluate, map, model
+from vpr_ros.errors import VprError
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line."""
+    parser = argparse.ArgumentParser(prog='vpr', description='Visual place recognition for ROS 2.')
+    parser.add_argument('--version', action='version', version=f'vpr_ros {__version__}')
+    parser.add_argument('-v', '--verbose', action='store_true', help='log what is being done')
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    for module in (demo, map, evaluate, model):
+        module.add_parser(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Returns:
+        0 on success, 1 if the command says that something does not hold, 2 on a user's mistake,
+        130 on Ctrl-C.
+    """
+    args = build_parser().parse_args(argv)
+    logging.basicConfig(
+        level=logging.INFO if args.verbose else logging.WARNING, format='%(levelname)s %(message)s'
+    )
+    try:
+        return args.run(args)
+    except (VprError, OSError) as error:
+        print(f'vpr {args.command}: {error}', file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f'vpr {args.command}: interrupted', file=sys.stderr)
+        return 130
