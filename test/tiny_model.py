@@ -77,7 +77,10 @@ def write(path: Path, model: onnx.ModelProto, metadata: dict[str, str]) -> Path:
     return path
 
 
-def write_tiny_model(path: Path, **changes: str) -> Path:
-    """Save the thumbnail model; `changes` replace entries of its record (key without `vpr.`)."""
-    changed = {f'vpr.{key}': value for key, value in changes.items()}
-    return write(path, thumbnail_graph(), METADATA | changed)
+def write_tiny_model(path: Path, **changes: str | None) -> Path:
+    """Save the thumbnail model; `changes` replace or, with None, remove entries of its record.
+
+    Their names are the record's keys without `vpr.`.
+    """
+    record = METADATA | {f'vpr.{key}': value for key, value in changes.items()}
+    return write(path, thumbnail_graph(), {k: v for k, v in record.items() if v is not None})
