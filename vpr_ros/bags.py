@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""rosbag2 recordings without ROS: read and written with `rosbags`, in both storages.
+"""Read rosbag2 recordings without ROS: both storages, split and compressed, through `rosbags`.
 
 Only the message types that this project uses are ever decoded, with definitions that are built
 in: whatever other types a bag holds, known or not, cannot disturb reading it.
@@ -7,57 +7,85 @@ in: whatever other types a bag holds, known or not, cannot disturb reading it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
-from rosbags.rosbag2 import StoragePlugin, Writer
-from rosbags.rosbag2.errors import WriterError
-from rosbags.typesys import Stores, get_typestore
+from rosbags.rosbag2 import Reader
 
+from vpr_ros.bag_messages import IMAGE, PICTURE_TYPES, POSE_TYPES, TYPESTORE
+from vpr_ros.bag_writer import BagWriter
+from vpr_ros.conversions import stamp_ns_from_msg
 from vpr_ros.errors import SourceError
 
-if TYPE_CHECKING:
-    from rosbags.interfaces import Connection
+__all__ = ['STAMPS', 'Bag', 'BagWriter', 'Topic', 'is_bag']
 
-STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-_BAG_VERSION = 8  # the newest that every supported distribution reads, Humble included
-_NS_PER_S = 1_000_000_000
-
-# The wire format of the types used here is the same in every supported distribution.
-_TYPESTORE = get_typestore(Stores.LATEST)
+STAMPS = ('header', 'record')
+_STORAGE_SUFFIXES = ('.mcap', '.db3')
+_DEPTH_ENCODINGS = ('16UC1', '32FC1')
 
 
-class BagWriter:
-    """Writes a rosbag2 from arrays; use it as a context manager.
+@dataclass(frozen=True)
+class Topic:
+    """What a bag says of one topic.
 
-    Leaving the block by an exception leaves an unfinished folder without `metadata.yaml`.
+    Attributes:
+        name: Name of the topic.
+        msgtype: Type, such as `sensor_msgs/msg/Image`.
+        count: Number of messages.
     """
 
-    def __init__(self, path: str | Path, storage: str = 'mcap') -> None:
-        """Prepare a new bag.
+    name: str
+    msgtype: str
+    count: int
+
+
+class Bag:
+    """Reads a rosbag2; use it as a context manager.
+
+    Attributes:
+        path: The bag's folder or its one file.
+        topics: Every topic by name.
+    """
+
+    def __init__(self, path: str | Path, stamps: str = 'header') -> None:
+        """Name the bag; nothing is opened yet.
 
         Args:
-            path: Folder of the bag; it must not exist yet.
-            storage: `mcap` or `sqlite3`.
+            path: A bag's folder, or a single `.mcap` or `.db3` file.
+            stamps: Whether the time of a message is its `header` stamp or the time of its
+                `record`, for recordings whose senders set no stamps.
 
         Raises:
-            ValueError: Another storage.
-            SourceError: `path` exists.
+            ValueError: `stamps` is neither.
         """
-        if storage not in STORAGES:
-            raise ValueError(f'storage must be one of {sorted(STORAGES)}, not {storage!r}')
-        try:
-            self._writer = Writer(path, version=_BAG_VERSION, storage_plugin=STORAGES[storage])
-        except WriterError as error:
-            raise SourceError(f'cannot write a bag at {path}: it exists already') from error
-        self._connections: dict[tuple[str, str], Connection] = {}
+        if stamps not in STAMPS:
+            raise ValueError(f'stamps must be one of {", ".join(STAMPS)}, not {stamps!r}')
+        self.path = Path(path)
+        self.topics: dict[str, Topic] = {}
+        self._stamps = stamps
+        self._reader: Reader | None = None
 
-    def __enter__(self) -> BagWriter:
-        """Create the folder."""
-        self._writer.open()
+    def __enter__(self) -> Bag:
+        """Open the bag and read its list of topics.
+
+        Raises:
+            FileNotFoundError: No such path.
+            SourceError: Not a rosbag2, or one that was not closed properly.
+        """
+        _check_bag_path(self.path)
+        try:
+            self._reader = Reader(self.path)
+            self._reader.open()
+        except Exception as error:  # on a damaged file rosbags fails in many ways
+            raise SourceError(
+                f'{self.path} cannot be opened as a rosbag2: {error or type(error).__name__}; cut '
+                'off while recording or copying? `ros2 bag reindex` or `mcap recover` may mend it'
+            ) from error
+        for name, info in self._reader.topics.items():
+            self.topics[name] = Topic(name, info.msgtype or 'several types', info.msgcount)
         return self
 
     def __exit__(
@@ -66,253 +94,180 @@ class BagWriter:
         exc_value: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Write the index and close the file."""
-        self._writer.__exit__(exc_type, exc_value, traceback)
+        """Close the bag."""
+        if self._reader is not None:
+            self._reader.close()
+            self._reader = None
 
-    def add_image(
-        self,
-        topic: str,
-        pixels: np.ndarray,
-        stamp_ns: int,
-        frame_id: str,
-        encoding: str = 'rgb8',
-    ) -> None:
-        """Append a sensor_msgs/Image.
+    def describe(self) -> str:
+        """Return one line for each topic: name, type, number of messages."""
+        return '\n'.join(
+            f'  {topic.name}  {topic.msgtype}  {topic.count} messages'
+            for topic in sorted(self.topics.values(), key=lambda topic: topic.name)
+        )
 
-        Args:
-            topic: Name of the topic.
-            pixels: (H, W) or (H, W, C), uint8 or uint16, already in `encoding`; stored as it is.
-            stamp_ns: Stamp of the header and of the record, nanoseconds.
-            frame_id: Frame of the camera.
-            encoding: Encoding as in sensor_msgs, such as `rgb8`, `bgr8` or `mono8`.
+    def picture_topic(self, wanted: str | None = None) -> Topic:
+        """Return the topic to take pictures from.
+
+        Without `wanted` it is the only camera there is; depth cameras do not count, and a raw
+        topic is preferred to its own `/compressed` copy.
+
+        Raises:
+            SourceError: No such topic, not a topic of pictures, none, or several; the message
+                lists what is in the bag.
         """
-        rows = np.ascontiguousarray(pixels)
-        data = rows.reshape(-1).view(np.uint8)
-        self.add_message(
-            topic,
-            'sensor_msgs/msg/Image',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            height=rows.shape[0],
-            width=rows.shape[1],
-            encoding=encoding,
-            is_bigendian=0,
-            step=data.size // rows.shape[0],
-            data=data,
-        )
+        if wanted is not None:
+            return self._named_topic(wanted, PICTURE_TYPES, option='--topic')
+        candidates = self._topics_of(PICTURE_TYPES)
+        names = {topic.name for topic in candidates}
+        candidates = [
+            topic
+            for topic in candidates
+            if topic.name.removesuffix('/compressed') == topic.name
+            or topic.name.removesuffix('/compressed') not in names
+        ]
+        if len(candidates) > 1:
+            candidates = [topic for topic in candidates if not self._is_depth(topic)]
+        if len(candidates) != 1:
+            raise SourceError(self._choice('picture', candidates, '--topic'))
+        return candidates[0]
 
-    def add_compressed(
-        self,
-        topic: str,
-        compressed: bytes,
-        stamp_ns: int,
-        frame_id: str,
-        image_format: str = 'rgb8; jpeg compressed bgr8',
-    ) -> None:
-        """Append a sensor_msgs/CompressedImage.
+    def pose_topic(self, wanted: str | None = None) -> Topic | None:
+        """Return the topic to take poses from; None if the bag has none.
 
-        Args:
-            topic: Name of the topic.
-            compressed: The whole JPEG or PNG file.
-            stamp_ns: Stamp of the header and of the record, nanoseconds.
-            frame_id: Frame of the camera.
-            image_format: Field `format`, in the grammar of image_transport.
+        Raises:
+            SourceError: No such topic, not a topic of poses, or several and none was named.
         """
-        self.add_message(
-            topic,
-            'sensor_msgs/msg/CompressedImage',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            format=image_format,
-            data=np.frombuffer(compressed, np.uint8),
-        )
-
-    def add_camera_info(
-        self,
-        topic: str,
-        intrinsics: np.ndarray,
-        size: tuple[int, int],
-        stamp_ns: int,
-        frame_id: str,
-        distortion: Sequence[float] = (0.0,) * 5,
-    ) -> None:
-        """Append a sensor_msgs/CameraInfo of one camera.
-
-        Args:
-            topic: Name of the topic.
-            intrinsics: (3, 3) camera matrix, pixels.
-            size: Height and width of the pictures, pixels.
-            stamp_ns: Stamp of the header and of the record, nanoseconds.
-            frame_id: Frame of the camera.
-            distortion: Coefficients of the `plumb_bob` model: k1, k2, p1, p2, k3.
-        """
-        k = np.asarray(intrinsics, np.float64).reshape(3, 3)
-        roi = message(
-            'sensor_msgs/msg/RegionOfInterest',
-            x_offset=0,
-            y_offset=0,
-            height=0,
-            width=0,
-            do_rectify=False,
-        )
-        self.add_message(
-            topic,
-            'sensor_msgs/msg/CameraInfo',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            height=size[0],
-            width=size[1],
-            distortion_model='plumb_bob',
-            d=np.asarray(distortion, np.float64),
-            k=k.reshape(-1),
-            r=np.eye(3).reshape(-1),
-            p=np.hstack([k, np.zeros((3, 1))]).reshape(-1),
-            binning_x=0,
-            binning_y=0,
-            roi=roi,
-        )
-
-    def add_odometry(
-        self,
-        topic: str,
-        position: np.ndarray,
-        orientation_xyzw: np.ndarray,
-        stamp_ns: int,
-        frame_id: str = 'odom',
-        child_frame_id: str = 'base_link',
-    ) -> None:
-        """Append a nav_msgs/Odometry; covariances and twist are zero, which means unknown.
-
-        Args:
-            topic: Name of the topic.
-            position: (3,) metres.
-            orientation_xyzw: (4,) unit quaternion.
-            stamp_ns: Stamp of the header and of the record, nanoseconds.
-            frame_id: Frame of the pose.
-            child_frame_id: Frame that the pose places.
-        """
-        zero = message('geometry_msgs/msg/Vector3', x=0.0, y=0.0, z=0.0)
-        twist = message('geometry_msgs/msg/Twist', linear=zero, angular=zero)
-        self.add_message(
-            topic,
-            'nav_msgs/msg/Odometry',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            child_frame_id=child_frame_id,
-            pose=_pose_with_covariance(position, orientation_xyzw),
-            twist=message(
-                'geometry_msgs/msg/TwistWithCovariance', twist=twist, covariance=np.zeros(36)
-            ),
-        )
-
-    def add_pose_stamped(
-        self,
-        topic: str,
-        position: np.ndarray,
-        orientation_xyzw: np.ndarray,
-        stamp_ns: int,
-        frame_id: str = 'map',
-    ) -> None:
-        """Append a geometry_msgs/PoseStamped; arguments as `add_odometry`."""
-        self.add_message(
-            topic,
-            'geometry_msgs/msg/PoseStamped',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            pose=_pose(position, orientation_xyzw),
-        )
-
-    def add_pose_with_covariance(
-        self,
-        topic: str,
-        position: np.ndarray,
-        orientation_xyzw: np.ndarray,
-        stamp_ns: int,
-        frame_id: str = 'map',
-    ) -> None:
-        """Append a geometry_msgs/PoseWithCovarianceStamped; arguments as `add_odometry`."""
-        self.add_message(
-            topic,
-            'geometry_msgs/msg/PoseWithCovarianceStamped',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            pose=_pose_with_covariance(position, orientation_xyzw),
-        )
-
-    def add_navsatfix(
-        self,
-        topic: str,
-        geodetic: Sequence[float],
-        stamp_ns: int,
-        frame_id: str = 'gps',
-        status: int = 0,
-    ) -> None:
-        """Append a sensor_msgs/NavSatFix.
-
-        Args:
-            topic: Name of the topic.
-            geodetic: Latitude and longitude in degrees (WGS 84), altitude in metres.
-            stamp_ns: Stamp of the header and of the record, nanoseconds.
-            frame_id: Frame of the antenna.
-            status: As in sensor_msgs/NavSatStatus: -1 no fix, 0 fix, 1 SBAS, 2 GBAS.
-        """
-        latitude, longitude, altitude = geodetic
-        self.add_message(
-            topic,
-            'sensor_msgs/msg/NavSatFix',
-            stamp_ns,
-            header=header(stamp_ns, frame_id),
-            status=message('sensor_msgs/msg/NavSatStatus', status=status, service=1),
-            latitude=latitude,
-            longitude=longitude,
-            altitude=altitude,
-            position_covariance=np.zeros(9),
-            position_covariance_type=0,
-        )
-
-    def add_message(self, topic: str, msgtype: str, stamp_ns: int, **fields: Any) -> None:
-        """Append a message of any type of the ROS 2 common interfaces.
-
-        Args:
-            topic: Name of the topic; offered with its type on first use.
-            msgtype: Full name, such as `std_msgs/msg/String`.
-            stamp_ns: Time of the record, nanoseconds.
-            **fields: Every field of the message.
-        """
-        key = (topic, msgtype)
-        if key not in self._connections:
-            self._connections[key] = self._writer.add_connection(
-                topic, msgtype, typestore=_TYPESTORE
+        if wanted is not None:
+            return self._named_topic(wanted, POSE_TYPES, option='--pose-topic')
+        candidates = self._topics_of(POSE_TYPES)
+        if len(candidates) > 1:
+            raise SourceError(
+                self._choice('pose', candidates, '--pose-topic') + '\nor leave them: --no-poses'
             )
-        data = _TYPESTORE.serialize_cdr(message(msgtype, **fields), msgtype)
-        self._writer.write(self._connections[key], stamp_ns, data)
+        return candidates[0] if candidates else None
+
+    def messages(self, topic: Topic) -> Iterator[tuple[int, Any]]:
+        """Yield time and message of a topic, in the order of recording.
+
+        Yields:
+            Nanoseconds (see `stamps`) and the message as `rosbags` represents it.
+
+        Raises:
+            SourceError: The bag is damaged, holds fewer messages than it promises, or the
+                messages have no stamps.
+        """
+        count = 0
+        for recorded_ns, data in self._records(topic):
+            try:
+                msg = TYPESTORE.deserialize_cdr(data, topic.msgtype)
+            except Exception as error:  # on damaged data rosbags fails in many ways
+                raise SourceError(
+                    f'{self.path}: message {count} of {topic.name} is no {topic.msgtype}: {error}'
+                ) from error
+            yield self._stamp_ns(topic, count, recorded_ns, msg), msg
+            count += 1
+        if count < topic.count:
+            raise SourceError(
+                f'{self.path} promises {topic.count} messages of {topic.name} but holds {count}: '
+                'cut off while copying? Copy it again, or mend it with `ros2 bag reindex`'
+            )
+
+    def _records(self, topic: Topic) -> Iterator[tuple[int, bytes]]:
+        if self._reader is None:
+            raise RuntimeError('the bag is not open: use `with Bag(path) as bag`')
+        connections = [c for c in self._reader.connections if c.topic == topic.name]
+        records = iter(self._reader.messages(connections) if connections else ())
+        while True:
+            try:
+                _, recorded_ns, data = next(records)
+            except StopIteration:
+                return
+            except Exception as error:  # on a damaged file rosbags fails in many ways
+                raise SourceError(
+                    f'{self.path} is damaged in {topic.name}: {error or type(error).__name__}; '
+                    'copy it again, or mend it with `ros2 bag reindex` or `mcap recover`'
+                ) from error
+            yield recorded_ns, data
+
+    def _stamp_ns(self, topic: Topic, number: int, recorded_ns: int, msg: Any) -> int:
+        if self._stamps == 'record':
+            return recorded_ns
+        stamp_ns = stamp_ns_from_msg(msg.header.stamp)
+        if stamp_ns == 0:
+            raise SourceError(
+                f'{self.path}: message {number} of {topic.name} has no stamp in its header; '
+                '--stamps record takes the time of recording instead'
+            )
+        return stamp_ns
+
+    def _topics_of(self, msgtypes: Sequence[str]) -> list[Topic]:
+        return [t for t in self.topics.values() if t.msgtype in msgtypes and t.count > 0]
+
+    def _named_topic(self, wanted: str, msgtypes: Sequence[str], *, option: str) -> Topic:
+        topic = self.topics.get(wanted) or self.topics.get(f'/{wanted}')
+        if topic is None:
+            raise SourceError(
+                f'{self.path} has no topic {wanted} ({option}); it holds\n{self.describe()}'
+            )
+        if topic.msgtype not in msgtypes:
+            raise SourceError(
+                f'{self.path}: {topic.name} ({option}) is a {topic.msgtype}; accepted are '
+                f'{", ".join(msgtypes)}; the bag holds\n{self.describe()}'
+            )
+        if topic.count == 0:
+            raise SourceError(f'{self.path}: {topic.name} ({option}) has no messages')
+        return topic
+
+    def _choice(self, what: str, candidates: Sequence[Topic], option: str) -> str:
+        if not candidates:
+            held = self.describe() or '  nothing'
+            return f'{self.path} has no {what} topic with messages; it holds\n{held}'
+        names = ', '.join(sorted(topic.name for topic in candidates))
+        return f'{self.path} has several {what} topics; choose one with {option}: {names}'
+
+    def _is_depth(self, topic: Topic) -> bool:
+        _, data = next(self._records(topic))
+        msg = TYPESTORE.deserialize_cdr(data, topic.msgtype)
+        if topic.msgtype == IMAGE:
+            return msg.encoding in _DEPTH_ENCODINGS
+        return 'compressedDepth' in msg.format
 
 
-def message(msgtype: str, **fields: Any) -> Any:
-    """Return a message of the ROS 2 common interfaces, as `rosbags` represents it."""
-    return _TYPESTORE.types[msgtype](**fields)
+def is_bag(path: Path) -> bool:
+    """Tell whether a path looks like a rosbag2: its folder, or one of its files."""
+    if path.is_dir():
+        return (path / 'metadata.yaml').exists() or bool(_storage_files(path))
+    return path.suffix in _STORAGE_SUFFIXES or _is_compressed_storage(path)
 
 
-def header(stamp_ns: int, frame_id: str) -> Any:
-    """Return a std_msgs/Header, as `rosbags` represents it."""
-    seconds, nanoseconds = divmod(int(stamp_ns), _NS_PER_S)
-    stamp = message('builtin_interfaces/msg/Time', sec=seconds, nanosec=nanoseconds)
-    return message('std_msgs/msg/Header', stamp=stamp, frame_id=frame_id)
+def _check_bag_path(path: Path) -> None:
+    """Explain the mistakes that rosbags would report in its own terms, or not at all."""
+    if not path.exists():
+        raise FileNotFoundError(f'no bag at {path}')
+    if path.suffix == '.bag':
+        raise SourceError(
+            f'{path} is a ROS 1 bag; convert it with `rosbags-convert --src {path} --dst NAME`'
+        )
+    if _is_compressed_storage(path):
+        raise SourceError(f'{path} is one compressed file of a bag: give its folder {path.parent}')
+    if path.is_dir() and not (path / 'metadata.yaml').exists():
+        raise SourceError(
+            f'{path} has no metadata.yaml (was the recording killed?): run `ros2 bag reindex '
+            f'{path}`, or give the file itself ({", ".join(_storage_files(path)) or "none here"})'
+        )
+    for database in path.glob('*.db3') if path.is_dir() else [path]:
+        log = database.with_name(f'{database.name}-wal')
+        if log.exists() and log.stat().st_size > 0:
+            raise SourceError(
+                f'{database} was not closed: its last messages are still in {log.name}; run '
+                f"`sqlite3 {database} 'PRAGMA wal_checkpoint(TRUNCATE)'` first"
+            )
 
 
-def _pose(position: np.ndarray, orientation_xyzw: np.ndarray) -> Any:
-    point = dict(zip('xyz', map(float, position), strict=True))
-    quaternion = dict(zip('xyzw', map(float, orientation_xyzw), strict=True))
-    return message(
-        'geometry_msgs/msg/Pose',
-        position=message('geometry_msgs/msg/Point', **point),
-        orientation=message('geometry_msgs/msg/Quaternion', **quaternion),
-    )
+def _storage_files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir() if path.suffix in _STORAGE_SUFFIXES)
 
 
-def _pose_with_covariance(position: np.ndarray, orientation_xyzw: np.ndarray) -> Any:
-    return message(
-        'geometry_msgs/msg/PoseWithCovariance',
-        pose=_pose(position, orientation_xyzw),
-        covariance=np.zeros(36),
-    )
+def _is_compressed_storage(path: Path) -> bool:
+    return path.suffix == '.zstd' and Path(path.stem).suffix in _STORAGE_SUFFIXES

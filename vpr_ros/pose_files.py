@@ -5,7 +5,7 @@
 |---|---|
 | TUM | `stamp tx ty tz qx qy qz qw`, seconds and metres |
 | KITTI | the upper 3x4 of the pose matrix, row by row, metres; the row number is the picture |
-| CSV | named columns: a stamp or an image name, x y z, optionally qx qy qz qw (also EuRoC's names) |
+| CSV | named columns: a stamp or an image name, x y z, optionally qx qy qz qw (EuRoC's too) |
 
 A mistake in a file is an error that names its line: half a map in the wrong place is worse than
 none.
@@ -30,6 +30,7 @@ _KITTI_COLUMNS = 12
 _UNIT_TOLERANCE = 0.05  # files round quaternions to a few digits; more is another convention
 _ROTATION_TOLERANCE = 0.01
 _MAX_STAMP_NS = 2**63 - 1
+_NS_PER_UNIT_FROM_DIGITS = ((18, 1), (15, 10**3), (12, 10**6), (0, NS_PER_S))
 
 # Column names of a CSV file, in lower case and without units, by what they hold.
 _CSV_NAMES = {
@@ -118,8 +119,8 @@ def parse_stamp_ns(text: str) -> int | None:
     if not value.is_finite():
         return None
     digits = len(text) if text.isdigit() else 0
-    per_unit = 1 if digits >= 18 else 10**3 if digits >= 15 else 10**6 if digits >= 12 else NS_PER_S
-    stamp_ns = int((value * per_unit).to_integral_value())
+    ns_per_unit = next(ns for least, ns in _NS_PER_UNIT_FROM_DIGITS if digits >= least)
+    stamp_ns = int((value * ns_per_unit).to_integral_value())
     return stamp_ns if abs(stamp_ns) <= _MAX_STAMP_NS else None
 
 
@@ -162,8 +163,9 @@ def _read_kitti(path: Path) -> PoseTable:
     errors = np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max(axis=(1, 2))
     wrong = (errors > _ROTATION_TOLERANCE) | (np.linalg.det(rotations) < 0)
     if wrong.any():
+        line = lines[int(np.argmax(wrong))]
         raise SourceError(
-            f'{path}, line {lines[int(np.argmax(wrong))]}: the left 3x3 of the row is no rotation; '
+            f'{path}, line {line}: the left 3x3 of the row is no rotation; '
             'a KITTI row is r11 r12 r13 tx r21 r22 r23 ty r31 r32 r33 tz'
         )
     return PoseTable(path, poses[:, :, 3].copy(), quaternions_from_matrices(rotations))
@@ -211,9 +213,10 @@ def _csv_columns(path: Path, head: Sequence[str]) -> dict[str, int]:
     if quaternion and len(quaternion) < 4:
         missing += [axis for axis in ('qx', 'qy', 'qz', 'qw') if axis not in found]
     if missing:
+        named = ', '.join(names) or 'nothing'
         raise SourceError(
-            f'{path}, line 1: no column for {", ".join(missing)} in {", ".join(names) or "nothing"}'
-            '; the first line names the columns: stamp (or image), x, y, z and, if known, qx, qy, '
+            f'{path}, line 1: no column for {", ".join(missing)} in {named}; the '
+            'first line names the columns: stamp (or image), x, y, z and, if known, qx, qy, '
             'qz, qw'
         )
     return found

@@ -1,0 +1,123 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The trajectory that a bag recorded: odometry, poses or GNSS fixes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.bag_messages import NAV_SAT_FIX, ODOMETRY, POSE_WITH_COVARIANCE_STAMPED
+from vpr_ros.bags import Bag, Topic
+from vpr_ros.errors import SourceError
+from vpr_ros.poses import NS_PER_S, Trajectory
+
+_UNKNOWN_ORIENTATION = np.full(4, np.nan)
+_UNIT_TOLERANCE = 0.05
+_MAX_DISORDER_NS = NS_PER_S  # senders on a network overtake each other, but not by a second
+
+
+@dataclass(frozen=True)
+class BagPoses:
+    """Poses of one topic.
+
+    Attributes:
+        trajectory: The poses; GNSS fixes are east, north, up of `origin`, without orientations.
+        skipped: Why messages were left out, and how many.
+        origin: (3,) latitude, longitude (degrees, WGS 84) and altitude (m); None: not GNSS.
+    """
+
+    trajectory: Trajectory
+    skipped: Counter[str]
+    origin: np.ndarray | None = None
+
+
+def read_bag_poses(bag: Bag, topic: Topic, *, origin: np.ndarray | None = None) -> BagPoses:
+    """Read the trajectory of a topic.
+
+    Args:
+        bag: An open bag.
+        topic: One of `POSE_TYPES`.
+        origin: (3,) latitude, longitude (degrees), altitude (m) where a GNSS map has its zero;
+            None: the first fix.
+
+    Raises:
+        SourceError: The bag is damaged, the clock jumped back, or no message can be used.
+    """
+    skipped: Counter[str] = Counter()
+    read = _fixes if topic.msgtype == NAV_SAT_FIX else _poses
+    rows = list(read(bag, topic, skipped))
+    if not rows:
+        reasons = ', '.join(f'{count} {reason}' for reason, count in skipped.items())
+        raise SourceError(f'{bag.path}: {topic.name} has no usable pose ({reasons or "empty"})')
+    stamps_ns = np.array([row[0] for row in rows], np.int64)
+    positions = np.array([row[1] for row in rows], np.float64)
+    orientations = np.array([row[2] for row in rows], np.float64)
+    _check_clock(bag, topic, stamps_ns)
+    stamps_ns, first = np.unique(stamps_ns, return_index=True)
+    if len(first) < len(rows):
+        skipped['with a stamp seen before'] += len(rows) - len(first)
+    positions, orientations = positions[first], orientations[first]
+    if topic.msgtype == NAV_SAT_FIX:
+        from vpr_ros.geodesy import enu_from_geodetic
+
+        origin = positions[0].copy() if origin is None else np.asarray(origin, np.float64)
+        positions = enu_from_geodetic(positions, origin)
+    else:
+        origin = None
+    return BagPoses(Trajectory(stamps_ns, positions, orientations), skipped, origin)
+
+
+def _poses(
+    bag: Bag, topic: Topic, skipped: Counter[str]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    has_covariance = topic.msgtype in (ODOMETRY, POSE_WITH_COVARIANCE_STAMPED)
+    for stamp_ns, msg in bag.messages(topic):
+        pose = msg.pose.pose if has_covariance else msg.pose
+        position = np.array([pose.position.x, pose.position.y, pose.position.z])
+        orientation = _orientation(pose.orientation)
+        if orientation is None:
+            skipped['without a unit quaternion'] += 1
+        elif not np.isfinite(position).all():
+            skipped['not finite'] += 1
+        else:
+            yield stamp_ns, position, orientation
+
+
+def _fixes(
+    bag: Bag, topic: Topic, skipped: Counter[str]
+) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    for stamp_ns, msg in bag.messages(topic):
+        fix = np.array([msg.latitude, msg.longitude, msg.altitude])
+        if msg.status.status < 0:
+            skipped['without a fix'] += 1
+        elif not np.isfinite(fix).all():
+            skipped['not finite'] += 1
+        elif abs(fix[0]) > 90 or abs(fix[1]) > 180:
+            skipped['off the globe'] += 1
+        else:
+            yield stamp_ns, fix, _UNKNOWN_ORIENTATION
+
+
+def _orientation(quaternion: Any) -> np.ndarray | None:
+    """Return (4,) x y z w; NaN if the sender left it unset (all zero), None if it is wrong."""
+    q = np.array([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
+    norm = np.linalg.norm(q)
+    if norm == 0:
+        return _UNKNOWN_ORIENTATION
+    return q / norm if abs(norm - 1) <= _UNIT_TOLERANCE else None
+
+
+def _check_clock(bag: Bag, topic: Topic, stamps_ns: np.ndarray) -> None:
+    """Refuse a recording that spans a restart: two drives would be woven into one."""
+    backwards = stamps_ns - np.maximum.accumulate(stamps_ns)
+    worst = int(np.argmin(backwards))
+    if backwards[worst] < -_MAX_DISORDER_NS:
+        raise SourceError(
+            f'{bag.path}: the stamps of {topic.name} jump back by '
+            f'{-backwards[worst] / NS_PER_S:.1f} s at message {worst} (simulation restarted, or a '
+            'bag played in a loop?); split the recording there'
+        )
