@@ -36,7 +36,7 @@ REQUIREMENTS = Path('requirements')
 PIP_INSTALL = ('-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', '--retries=3')
 LOG_LINES_SHOWN = 15
 
-# Distribution packages carry no pip metadata for all of these: whether they are there, the import tells.
+# Not all packages of a distribution carry pip metadata: the import tells whether they are there.
 MODULE_OF = {
     'faiss-cpu': 'faiss',
     'matplotlib': 'matplotlib',
@@ -45,6 +45,7 @@ MODULE_OF = {
     'onnxruntime-gpu': 'onnxruntime',
     'opencv-python-headless': 'cv2',
     'pillow': 'PIL',
+    'pyproj': 'pyproj',
     'pyyaml': 'yaml',
     'rosbags': 'rosbags',
     'tqdm': 'tqdm',
@@ -162,7 +163,9 @@ def plan(machine: Machine, dev: bool = False, training: bool = False) -> list[St
     """Return the steps, in order; nothing is run."""
     steps = [_venv(machine), _packages(machine), _messages(machine), _vpr_ros(machine)]
     if dev:
-        steps.append(_requirements_step(machine, 'dev', 'test and lint tools', ['requirements/dev.txt']))
+        steps.append(
+            _requirements_step(machine, 'dev', 'test and lint tools', ['requirements/dev.txt'])
+        )
     if training:
         steps.append(_training(machine))
     return steps
@@ -307,7 +310,9 @@ def step_hash(root: Path, step: Step) -> bytes:
     """Return the hash of a step's commands and of the content of its inputs."""
     digest = hashlib.sha256(repr(step.commands).encode())
     for path in step.inputs:
-        digest.update(str(path).encode() + b'\0' + hashlib.sha256((root / path).read_bytes()).digest())
+        digest.update(
+            str(path).encode() + b'\0' + hashlib.sha256((root / path).read_bytes()).digest()
+        )
     return digest.digest()
 
 

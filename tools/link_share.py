@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Show the checkout to ROS as an installed package; run by the environment's own Python.
 
-pip installs the modules and executables of vpr_ros in place but none of its other files. Links put
-them where ROS looks: with the environment in AMENT_PREFIX_PATH, `ros2 launch vpr_ros ...`,
-`ros2 run vpr_ros ...` and `get_package_share_directory('vpr_ros')` work, and an edit counts at once.
+pip installs the modules and executables of vpr_ros in place but none of its other files. Links
+put them where ROS looks: with the environment in AMENT_PREFIX_PATH, `ros2 launch vpr_ros ...`,
+`ros2 run vpr_ros ...` and `get_package_share_directory('vpr_ros')` work, and an edit counts at
+once.
 """
 
 from __future__ import annotations

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-FOREIGN_NUMPY = re.compile(r'/opt/python/[^/;"]+/lib/python[\d.]+/site-packages/numpy/[^;"]*include')
+FOREIGN_NUMPY = re.compile(
+    r'/opt/python/[^/;"]+/lib/python[\d.]+/site-packages/numpy/[^;"]*include'
+)
 FOREIGN_PYTHON = re.compile(r'/opt/python/[^/;"]+/include/python[\d.]+')
 
 

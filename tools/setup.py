@@ -21,7 +21,7 @@ PROBE = (
 
 
 def main(argv):  # type: (list[str]) -> int
-    """Replace this process by `bootstrap.py` under a supported Python, or say why there is none."""
+    """Become `bootstrap.py` under a supported Python, or say why there is none."""
     exact = '--this-python' in argv
     distribution = os.environ.get('ROS_DISTRO', '')
     candidates = DISTRIBUTION_CANDIDATES if distribution else CANDIDATES
@@ -59,8 +59,8 @@ def remedy(found, distribution):  # type: (list[str], str) -> str
     seen = ', '.join(found) or 'no Python 3'
     if distribution:
         return (
-            'ROS 2 %s is sourced, but no Python of 3.10 or newer can import its rclpy (found: %s): '
-            'install ros-%s-ros-base, or unset ROS_DISTRO to use the ROS 2 wheels.'
+            'ROS 2 %s is sourced, but no Python of 3.10 or newer can import its rclpy '
+            '(found: %s): install ros-%s-ros-base, or unset ROS_DISTRO to use the ROS 2 wheels.'
             % (distribution, seen, distribution)
         )
     return (

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who may import whom. Every import is looked at, also those inside functions.
+
+ARROWS is the design: one line for each module (or package) of vpr_ros, with the project's modules
+it may import. LIBRARIES names the modules that may touch a library which must stay in its place.
+"""
+
+import ast
+import graphlib
+import subprocess
+import sys
+from collections.abc import Container, Iterator
+from fnmatch import fnmatch
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+ARROWS = {
+    # foundations
+    'errors': '',
+    'atomic_directory': '',
+    'geodesy': '',
+    'hashing': '',
+    'latency': '',
+    'model_ref': '',
+    'picture_quality': '',
+    'preprocess': '',
+    'resources': '',
+    # the road of one picture
+    'extractor': 'errors hashing model_ref preprocess',
+    'place_map': 'errors atomic_directory hashing model_ref',
+    'retrieval_pose': 'place_map',
+    'recognizer': 'errors extractor picture_quality place_map retrieval_pose',
+    # measuring it
+    'evaluation': 'errors extractor place_map recognizer',
+    'evaluation_figures': 'errors evaluation',
+    # making maps
+    'conversions': 'errors',
+    'poses': 'errors geodesy',
+    'pose_files': 'errors poses',
+    'bag_messages': 'errors',
+    'bag_writer': 'errors bag_messages',
+    'bag_poses': 'errors bag_messages conversions geodesy poses',
+    'bags': 'errors bag_messages bag_poses bag_writer conversions geodesy poses',
+    'sources': 'errors bags pose_files poses',
+    'map_builder': 'errors extractor picture_quality place_map pose_files poses sources',
+    # the edges
+    'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
+    'replay': 'errors bags conversions poses sources',
+    'demo': (
+        'errors bags bag_writer evaluation evaluation_figures extractor map_builder model_ref '
+        'place_map poses pose_files preprocess recognizer replay resources sources'
+    ),
+    'cli': (
+        'errors bags demo evaluation evaluation_figures extractor latency map_builder model_ref '
+        'place_map pose_files poses preprocess recognizer replay resources sources'
+    ),
+}
+
+TRAINING_MAY_USE = 'errors evaluation extractor hashing model_ref place_map preprocess recognizer'
+
+ROS_MESSAGES = 'conversions node replay demo.live*'
+LIBRARIES = {
+    'onnxruntime': 'extractor',
+    'faiss': 'place_map',
+    'cv_bridge': 'conversions',
+    'rosbags': 'bags bag_messages bag_poses bag_writer',
+    'rclpy': 'node replay demo.live*',
+    'ament_index_python': 'resources',
+    'builtin_interfaces': ROS_MESSAGES,
+    'diagnostic_msgs': ROS_MESSAGES,
+    'geometry_msgs': ROS_MESSAGES,
+    'lifecycle_msgs': ROS_MESSAGES,
+    'nav_msgs': ROS_MESSAGES,
+    'rcl_interfaces': ROS_MESSAGES,
+    'rosgraph_msgs': ROS_MESSAGES,
+    'sensor_msgs': ROS_MESSAGES,
+    'std_msgs': ROS_MESSAGES,
+    'std_srvs': ROS_MESSAGES,
+    'visualization_msgs': ROS_MESSAGES,
+    'vpr_msgs': ROS_MESSAGES,
+    # training alone
+    'training': '',
+    'lightning': '',
+    'onnx': '',
+    'onnxscript': '',
+    'pytorch_metric_learning': '',
+    'timm': '',
+    'torch': '',
+    'torchvision': '',
+}
+
+
+def modules_of(package: str) -> dict[str, Path]:
+    """Return dotted name -> file, for every module of a package of this repository."""
+    found = {}
+    for path in sorted((ROOT / package).rglob('*.py')):
+        parts = path.relative_to(ROOT).with_suffix('').parts
+        found['.'.join(parts[:-1] if parts[-1] == '__init__' else parts)] = path
+    return found
+
+
+RUNTIME = modules_of('vpr_ros')
+TRAINING = modules_of('training')
+
+
+def imports_of(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+    """Yield the dotted names that a module imports, wherever in it."""
+    package = name if path.name == '__init__.py' else name.rpartition('.')[0]
+    for statement in ast.walk(ast.parse(path.read_text('utf-8'), str(path))):
+        if isinstance(statement, ast.Import):
+            yield from (alias.name for alias in statement.names)
+        elif isinstance(statement, ast.ImportFrom):
+            base = statement.module or ''
+            if statement.level:
+                parents = package.split('.')[: len(package.split('.')) - statement.level + 1]
+                base = '.'.join([*parents, base] if base else parents)
+            for alias in statement.names:
+                submodule = f'{base}.{alias.name}'
+                yield submodule if submodule in known else base
+
+
+def unit_of(module: str, units: Container[str]) -> str | None:
+    """Return the longest of `units` that a module of vpr_ros is or lies in."""
+    parts = module.split('.')[1:]
+    names = ('.'.join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((name for name in names if name in units), None)
+
+
+def is_in(module: str, units: str) -> bool:
+    """Tell whether a module of vpr_ros is one of `units` (patterns) or lies in one."""
+    name = module.partition('.')[2]
+    return any(fnmatch(name, unit) or name.startswith(f'{unit}.') for unit in units.split())
+
+
+@pytest.mark.parametrize('module', sorted(set(RUNTIME) - {'vpr_ros'}))
+def test_module_has_a_place_in_the_design(module):
+    assert unit_of(module, ARROWS), (
+        f'{module} has no line in ARROWS of test/test_architecture.py: add one that names the '
+        'modules it may import, and see docs/ whether the picture of the design still holds'
+    )
+
+
+def test_design_names_no_module_that_is_gone():
+    units = {unit_of(module, ARROWS) for module in RUNTIME}
+    assert not set(ARROWS) - units, 'lines of ARROWS without a module'
+
+
+@pytest.mark.parametrize('module', sorted(RUNTIME))
+def test_arrows_hold(module):
+    unit = unit_of(module, ARROWS)
+    allowed = {*ARROWS.get(unit, '').split(), unit}
+    for target in imports_of(module, RUNTIME[module], RUNTIME):
+        if target.startswith('vpr_ros.'):
+            assert unit_of(target, ARROWS) in allowed, (
+                f'{module} imports {target}; {unit} may import only: {sorted(allowed - {unit})}'
+            )
+
+
+@pytest.mark.parametrize('module', sorted(RUNTIME))
+def test_libraries_stay_in_their_places(module):
+    for target in imports_of(module, RUNTIME[module], RUNTIME):
+        library = target.partition('.')[0]
+        if library in LIBRARIES:
+            owners = LIBRARIES[library]
+            assert is_in(module, owners), (
+                f'{module} imports {library}, which only {owners or "training"} may import'
+            )
+
+
+def test_no_import_cycles():
+    graph = {
+        module: set(imports_of(module, path, RUNTIME)) & set(RUNTIME) - {module}
+        for module, path in RUNTIME.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()  # CycleError names the modules of a cycle
+
+
+@pytest.mark.parametrize('module', sorted(TRAINING))
+def test_training_uses_only_what_it_shares_with_the_runtime(module):
+    for target in imports_of(module, TRAINING[module], TRAINING | RUNTIME):
+        if target.startswith('vpr_ros.'):
+            assert is_in(target, TRAINING_MAY_USE), (
+                f'{module} imports {target}; training may import only: {TRAINING_MAY_USE}'
+            )
+        assert target.partition('.')[0] != 'rclpy', f'{module} imports rclpy'
+
+
+def test_core_imports_without_ros_and_without_torch():
+    blocked = sorted(set(LIBRARIES) - {'onnxruntime', 'faiss', 'rosbags'})
+    core = [
+        module for module in RUNTIME if unit_of(module, ARROWS) not in {'node', 'replay', 'demo'}
+    ]
+    program = (
+        'import importlib, sys\n'
+        f'sys.modules.update(dict.fromkeys({blocked}))\n'  # None: the import fails
+        f'for name in {core}:\n'
+        '    if not name.endswith("__main__"):\n'
+        '        importlib.import_module(name)\n'
+    )
+    done = subprocess.run(
+        [sys.executable, '-c', program], capture_output=True, text=True, check=False, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_walk_sees_every_form_of_import(tmp_path):
+    path = tmp_path / 'module.py'
+    path.write_text(
+        'import a.b\n'
+        'from . import sibling\n'
+        'from .sibling import thing\n'
+        'from ..other import thing\n'
+        'def lazy():\n'
+        '    from vpr_ros import errors\n'
+        '    import torch.nn as nn\n'
+    )
+    known = {'vpr_ros.cli.sibling': path, 'vpr_ros.errors': path}
+    assert list(imports_of('vpr_ros.cli.module', path, known)) == [
+        *('a.b', 'vpr_ros.cli.sibling', 'vpr_ros.cli.sibling', 'vpr_ros.other'),
+        *('vpr_ros.errors', 'torch.nn'),
+    ]
