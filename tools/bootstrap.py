@@ -125,7 +125,8 @@ def this_machine() -> Machine:
         )
     return Machine(
         root=ROOT,
-        python=getattr(sys, '_base_executable', sys.executable),  # never the .venv it will replace
+        # Never the .venv that it may replace, and by one name however it was called.
+        python=os.path.realpath(getattr(sys, '_base_executable', sys.executable)),
         python_version=platform.python_version(),
         ros_distro=ros_distro,
         has_nvidia_gpu=nvidia_gpu_present(),
