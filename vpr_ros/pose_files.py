@@ -193,9 +193,7 @@ def _read_csv(path: Path) -> PoseTable:
         names = tuple(row[columns['image']].strip() for _, row in rows)
         return PoseTable(path, poses[:, :3], orientations, names=names)
     stamps = [_stamp(path, line, row[columns['stamp']].strip()) for line, row in rows]
-    return PoseTable(
-        path, poses[:, :3], orientations, stamps_ns=_increasing(path, lines, stamps)
-    )
+    return PoseTable(path, poses[:, :3], orientations, stamps_ns=_increasing(path, lines, stamps))
 
 
 def _csv_columns(path: Path, head: Sequence[str]) -> dict[str, int]:

@@ -1,0 +1,387 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr map build|info|verify`: make maps and look into them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from vpr_ros.map_builder import BuildReport
+    from vpr_ros.place_map import PlaceMap
+    from vpr_ros.pose_lookup import PoseLookup
+    from vpr_ros.sources import BagSource, PictureFolder, VideoFile
+
+_NS_PER_S = 1_000_000_000
+_BAR_INTERVAL_S = 0.2
+_LOG_INTERVAL_S = 30.0  # of the progress line where nobody watches a terminal
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add `vpr map …`."""
+    parser = commands.add_parser('map', help='build maps and look into them')
+    actions = parser.add_subparsers(dest='action', required=True, metavar='ACTION')
+    _add_build(actions)
+    info = actions.add_parser('info', help='what a map is')
+    info.add_argument('map', type=Path, metavar='DIR', help='the map directory')
+    info.add_argument('--json', action='store_true', help='print JSON')
+    info.set_defaults(run=run_info)
+    verify = actions.add_parser(
+        'verify', help='whether every hash, shape and norm of a map holds (exit code 1 if not)'
+    )
+    verify.add_argument('map', type=Path, metavar='DIR', help='the map directory')
+    verify.add_argument('--model', type=Path, help='also whether this model made it')
+    verify.set_defaults(run=run_verify)
+
+
+def _add_build(actions: argparse._SubParsersAction) -> None:
+    build = actions.add_parser(
+        'build',
+        help='build a map from pictures, a video or a rosbag2',
+        description='Build a map. An interrupted build goes on when the same command is given.',
+    )
+    build.add_argument(
+        'source',
+        type=Path,
+        metavar='SOURCE',
+        help='folder of pictures, video, or rosbag2 (folder, .mcap or .db3)',
+    )
+    build.add_argument('--out', type=Path, required=True, metavar='DIR', help='the map directory')
+    build.add_argument('--model', type=Path, metavar='FILE', help='default: the shipped model')
+    build.add_argument(
+        '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'), help='(auto)'
+    )
+    build.add_argument(
+        '--batch', type=_positive, default=8, metavar='N', help='pictures a run (default 8)'
+    )
+    _add_pose_options(build)
+    _add_choice_options(build)
+    output = build.add_argument_group('output')
+    output.add_argument('--frame-id', default='map', help='frame of the map (default map)')
+    output.add_argument(
+        '--keep-pictures',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='keep a small JPEG of each place in the map (default: yes)',
+    )
+    output.add_argument(
+        '--picture-height',
+        type=_positive,
+        default=480,
+        metavar='PIXELS',
+        help='largest height of these (default 480)',
+    )
+    output.add_argument('--overwrite', action='store_true', help='replace an existing map')
+    output.add_argument(
+        '--resume',
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help='go on with an interrupted build of this map, or start over (default: go on)',
+    )
+    build.set_defaults(run=run_build)
+
+
+def _add_pose_options(build: argparse.ArgumentParser) -> None:
+    group = build.add_argument_group('poses')
+    origin = group.add_mutually_exclusive_group()
+    origin.add_argument(
+        '--poses',
+        type=Path,
+        metavar='FILE',
+        help='TUM, KITTI or CSV file, matched by stamp, row or image name',
+    )
+    origin.add_argument(
+        '--pose-topic',
+        metavar='TOPIC',
+        help='Odometry, PoseStamped, PoseWithCovarianceStamped or NavSatFix of the bag '
+        '(default: the only one there is)',
+    )
+    origin.add_argument('--no-poses', action='store_true', help='build without poses')
+    group.add_argument(
+        '--pose-format', choices=('tum', 'kitti', 'csv'), help='default: seen from the file'
+    )
+    group.add_argument(
+        '--max-pose-gap',
+        type=_not_negative,
+        default=1.5,
+        metavar='SECONDS',
+        help='longest time between two poses that is interpolated (default 1.5); '
+        'pictures in longer gaps are left out',
+    )
+    group.add_argument(
+        '--origin',
+        type=float,
+        nargs=3,
+        metavar=('LAT', 'LON', 'ALT'),
+        help='zero of a map from NavSatFix, degrees and metres (default: the first fix)',
+    )
+
+
+def _add_choice_options(build: argparse.ArgumentParser) -> None:
+    group = build.add_argument_group('choice of pictures')
+    group.add_argument(
+        '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
+    )
+    group.add_argument(
+        '--stamps',
+        choices=('header', 'record'),
+        default='header',
+        help='times in the bag: of the message headers or of recording (default header)',
+    )
+    group.add_argument(
+        '--every', type=_positive, default=1, metavar='N', help='look at every N-th picture only'
+    )
+    group.add_argument(
+        '--min-distance',
+        type=_not_negative,
+        metavar='METRES',
+        help='with poses, a place every so many metres (default 1.0; 0.2 suits a room)',
+    )
+    group.add_argument(
+        '--min-angle',
+        type=_not_negative,
+        metavar='DEGREES',
+        help='or whenever the camera turned so far (default 20)',
+    )
+    group.add_argument(
+        '--skip-unreadable', action='store_true', help='leave damaged pictures out, do not stop'
+    )
+
+
+def run_build(args: argparse.Namespace) -> int:
+    """Build a map."""
+    from vpr_ros.extractor import DescriptorExtractor
+    from vpr_ros.map_builder import BuildOptions, build_map
+    from vpr_ros.resources import default_model
+    from vpr_ros.sources import open_source
+
+    source = open_source(args.source, topic=args.topic, stamps=args.stamps)
+    poses = _find_poses(args, source)
+    defaults = BuildOptions()
+    options = BuildOptions(
+        every=args.every,
+        min_distance_m=_given(args.min_distance, defaults.min_distance_m),
+        min_angle_deg=_given(args.min_angle, defaults.min_angle_deg),
+        picture_height=args.picture_height if args.keep_pictures else 0,
+        skip_unreadable=args.skip_unreadable,
+        frame_id=args.frame_id,
+        batch_size=args.batch,
+    )
+    extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
+    print(f'model {extractor.info.name}; {extractor.provider_reason}', file=sys.stderr)
+    try:
+        with _Bar(math.ceil(source.num_frames / args.every)) as bar:
+            report = build_map(
+                source,
+                extractor,
+                args.out,
+                poses=poses,
+                options=options,
+                resume=args.resume,
+                overwrite=args.overwrite,
+                progress=bar.update,
+            )
+    except KeyboardInterrupt:
+        print(
+            f'\nthe work so far is kept in {args.out}.partial; the same command goes on there',
+            file=sys.stderr,
+        )
+        raise
+    _print_summary(report, args)
+    return 0
+
+
+def run_info(args: argparse.Namespace) -> int:
+    """Print what a map is."""
+    from vpr_ros.place_map import PlaceMap
+
+    facts = _facts(PlaceMap.load(args.map, verify=False), args.map)
+    if args.json:
+        print(json.dumps(facts, indent=2))
+        return 0
+    for line in _fact_lines(facts):
+        print(line)
+    return 0
+
+
+def run_verify(args: argparse.Namespace) -> int:
+    """Check a map; 1 if something does not hold."""
+    from vpr_ros.errors import MapError
+    from vpr_ros.extractor import read_model_info
+    from vpr_ros.place_map import PlaceMap
+
+    model = None if args.model is None else read_model_info(args.model).ref
+    try:
+        place_map = PlaceMap.load(args.map, model=model, verify=True)
+    except MapError as error:
+        print(f'{args.map} does not hold: {error}')
+        return 1
+    print(f'{args.map} holds: {len(place_map)} places, every hash, shape and norm is right')
+    return 0
+
+
+def _find_poses(
+    args: argparse.Namespace, source: PictureFolder | VideoFile | BagSource
+) -> PoseLookup | None:
+    from vpr_ros.errors import SourceError
+    from vpr_ros.pose_files import read_poses
+    from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
+    from vpr_ros.sources import BagSource
+
+    if args.pose_topic is not None and not isinstance(source, BagSource):
+        raise SourceError(f'{source.path} is no rosbag2, so it has no topic {args.pose_topic}')
+    lookup: PoseLookup | None = None
+    origin = None
+    if args.poses is not None:
+        table = read_poses(args.poses, args.pose_format)
+        lookup = lookup_in_table(table, source, max_gap_s=args.max_pose_gap)
+    elif isinstance(source, BagSource) and not args.no_poses:
+        found = source.poses(args.pose_topic, origin=args.origin)
+        if found is not None:
+            lookup = PosesByTime(found.trajectory, max_gap_s=args.max_pose_gap)
+            origin = found.origin
+            for reason, count in found.skipped.items():
+                print(f'poses left out: {count} {reason}', file=sys.stderr)
+    if origin is not None:
+        print(
+            f'zero of the map: {origin[0]:.8f} {origin[1]:.8f} {origin[2]:.3f}'
+            ' (latitude, longitude, altitude; --origin sets it)',
+            file=sys.stderr,
+        )
+    elif args.origin is not None:
+        raise SourceError('--origin is for poses from a NavSatFix topic; this map has none')
+    if lookup is None and (args.min_distance is not None or args.min_angle is not None):
+        raise SourceError('--min-distance and --min-angle need poses; use --every without them')
+    return lookup
+
+
+class _Bar:
+    """Progress on the standard error, as a bar or, in a log, as a line now and then."""
+
+    def __init__(self, total: int) -> None:
+        from tqdm import tqdm
+
+        self._bar = tqdm(
+            total=total or None,
+            unit='picture',
+            mininterval=_BAR_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S,
+            dynamic_ncols=True,
+        )
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self._bar.close()
+
+    def update(self, num_frames: int, num_places: int) -> None:
+        self._bar.set_postfix_str(f'{num_places} places', refresh=False)
+        self._bar.update(num_frames - self._bar.n)
+
+
+def _print_summary(report: BuildReport, args: argparse.Namespace) -> None:
+    place_map = report.place_map
+    extent = (
+        f' over {report.length_m:.1f} m, {place_map.spacing_m:.2f} m apart'
+        if place_map.has_poses
+        else ' in order, without poses'
+    )
+    resumed = f' ({report.num_resumed} from the interrupted build)' if report.num_resumed else ''
+    rate = report.num_frames / max(report.seconds, 1e-9)
+    print(
+        f'{len(place_map)} places{extent}{resumed}, from {report.num_frames} pictures in '
+        f'{report.seconds:.1f} s ({rate:.1f} pictures/s)'
+    )
+    for reason, count in report.dropped.items():
+        print(f'left out: {count} pictures {reason}')
+    print(f'written to {args.out} ({_megabytes(_size(args.out))})')
+    print(f'next: {_next_command(args)}')
+
+
+def _next_command(args: argparse.Namespace) -> str:
+    model = f' model:={args.model.resolve()}' if args.model else ''
+    target = f'map:={args.out.resolve()}{model}'
+    if os.environ.get('ROS_DISTRO'):
+        return f'ros2 launch vpr_ros localize.launch.py {target}'
+    parameters = ' '.join(f'-p {pair}' for pair in target.split())
+    return f'python -m vpr_ros.node --ros-args {parameters}'
+
+
+def _facts(place_map: PlaceMap, directory: Path) -> dict[str, Any]:
+    import numpy as np
+
+    places = place_map.places
+    stamps = places['stamp_ns']
+    extent = None
+    if place_map.has_poses:
+        extent = np.ptp(places['position'], axis=0).round(3).tolist()
+    return {
+        'directory': str(directory),
+        'places': len(place_map),
+        'poses': place_map.has_poses,
+        'extent_m': extent,
+        'spacing_m': None if math.isnan(place_map.spacing_m) else round(place_map.spacing_m, 3),
+        'frame_id': place_map.frame_id,
+        'first_stamp_s': int(stamps.min()) / _NS_PER_S if len(stamps) else None,
+        'last_stamp_s': int(stamps.max()) / _NS_PER_S if len(stamps) else None,
+        'cameras': len(np.unique(places['camera'])),
+        'model': place_map.model.name,
+        'model_sha256': place_map.model.sha256,
+        'descriptor_size': place_map.model.descriptor_size,
+        'descriptor_type': str(place_map.descriptors.dtype),
+        'created': place_map.created,
+        'bytes': {
+            child.name: _size(child) for child in sorted(directory.iterdir(), key=lambda p: p.name)
+        },
+    }
+
+
+def _fact_lines(facts: dict[str, Any]) -> list[str]:
+    extent = 'none (their order is the truth)'
+    if facts['poses']:
+        sides = ' x '.join(f'{side:.1f}' for side in facts['extent_m'])
+        extent = f'known, in frame {facts["frame_id"]}; {sides} m, {facts["spacing_m"]} m apart'
+    files = ', '.join(f'{name} {_megabytes(size)}' for name, size in facts['bytes'].items())
+    return [
+        f'map         {facts["directory"]}',
+        f'places      {facts["places"]}, {facts["cameras"]} camera(s)',
+        f'poses       {extent}',
+        f'stamps      {facts["first_stamp_s"]} to {facts["last_stamp_s"]} s',
+        f'model       {facts["model"]} (sha256 {facts["model_sha256"]})',
+        f'descriptors {facts["descriptor_size"]} x {facts["descriptor_type"]}',
+        f'created     {facts["created"]}',
+        f'on disk     {_megabytes(sum(facts["bytes"].values()))}: {files}',
+    ]
+
+
+def _size(path: Path) -> int:
+    if path.is_file():
+        return path.stat().st_size
+    return sum(child.stat().st_size for child in path.rglob('*') if child.is_file())
+
+
+def _megabytes(size: int) -> str:
+    return f'{size / 1e6:.1f} MB' if size >= 1e5 else f'{size / 1e3:.1f} kB'
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f'must be at least 1, not {value}')
+    return value
+
+
+def _not_negative(text: str) -> float:
+    value = float(text)
+    if not (math.isfinite(value) and value >= 0):
+        raise argparse.ArgumentTypeError(f'must be 0 or more, not {text}')
+    return value
