@@ -186,7 +186,8 @@ def test_dense_rgb8_is_a_view_of_the_message(rgb):
 @pytest.mark.parametrize('encoding', ['rgb8', 'bgr8', 'bayer_rggb8', 'mono16', 'nv12'])
 def test_the_last_row_may_lack_its_padding(encoding, rgb):
     rows = np.random.default_rng(1).integers(0, 256, (9, 24), dtype=np.uint8)
-    size = (6, 24) if encoding == 'nv12' else (9, {'rgb8': 8, 'bgr8': 8, 'mono16': 12}.get(encoding, 24))
+    widths = {'rgb8': 8, 'bgr8': 8, 'mono16': 12, 'bayer_rggb8': 24}
+    size = (6, 24) if encoding == 'nv12' else (9, widths[encoding])
     whole = message(encoding, rows, padding=8, size=size)
     short = message(encoding, rows, padding=8, size=size)
     del short.data[-8:]
@@ -288,7 +289,7 @@ def test_random_bytes_are_an_encoding_error():
 
 def test_compressed_depth_is_refused_by_name():
     msg = CompressedImage(format='16UC1; compressedDepth png', data=b'x' * 40)
-    with pytest.raises(EncodingError, match='compressedDepth.*depth image'):
+    with pytest.raises(EncodingError, match=r'compressedDepth.*depth image'):
         rgb_from_compressed(msg)
 
 
@@ -311,7 +312,7 @@ def test_a_broken_cv_bridge_is_named_with_its_remedy(monkeypatch):
 
     conversions._cv_bridge.cache_clear()
     monkeypatch.setitem(sys.modules, 'cv_bridge.boost.cv_bridge_boost', None)
-    with pytest.raises(EncodingError, match='cv_bridge does not import.*numpy<2'):
+    with pytest.raises(EncodingError, match=r'cv_bridge does not import.*numpy<2'):
         require_cv_bridge()
     monkeypatch.undo()
     require_cv_bridge()

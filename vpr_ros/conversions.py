@@ -122,7 +122,7 @@ def image_from_rgb(rgb: np.ndarray, header: Header) -> Image:
 
     height, width, _ = rgb.shape
     data = array('B')
-    data.frombytes(memoryview(np.ascontiguousarray(rgb)).cast('B'))
+    data.frombytes(np.ascontiguousarray(rgb).data)
     return Image(
         header=header, height=height, width=width, encoding='rgb8', step=3 * width, data=data
     )
@@ -159,7 +159,7 @@ def _cv_bridge() -> CvBridge:
         raise EncodingError(
             f'cv_bridge does not import: {error}; with ROS sourced: install '
             f'ros-$ROS_DISTRO-cv-bridge and keep the NumPy it was built for (this is '
-            f"{np.__version__}; `pip install 'numpy<2'` on Humble and Jazzy); without: `make setup`"
+            f"{np.__version__}; `pip install 'numpy<2'` on Humble and Jazzy); else: `make setup`"
         ) from error
     return CvBridge()
 
@@ -206,7 +206,9 @@ def _dense_rows(msg: Any, layout: _Layout) -> np.ndarray:
         raise EncodingError(
             f'{size} with step {msg.step} needs {needed} bytes of data, not {data.size}: truncated'
         )
-    padded = np.ndarray((rows, row_bytes), np.uint8, buffer=data, strides=(msg.step, 1))
+    padded: np.ndarray = np.ndarray(
+        (rows, row_bytes), np.uint8, buffer=data, strides=(msg.step, 1)
+    )
     return np.ascontiguousarray(padded)
 
 

@@ -1,0 +1,198 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real node as a process, and a real rclpy client that talks to it over DDS."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
+from vpr_msgs.msg import LoopClosure
+
+from vpr_ros.conversions import image_from_rgb, stamp_msg_from_ns
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.place_map import PlaceMap
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+FRAME = 'camera_optical'
+
+
+def free_domain() -> int:
+    """A ROS_DOMAIN_ID that other tests on this machine hardly use; they may run in parallel."""
+    return random.SystemRandom().randrange(1, 101)
+
+
+class NodeProcess:
+    """`python -m vpr_ros.node` with its log in a file."""
+
+    def __init__(self, log: Path, *arguments: str, domain: int) -> None:
+        self._log = log
+        environment = {
+            **os.environ,
+            'ROS_DOMAIN_ID': str(domain),
+            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'PYTHONPATH': os.pathsep.join([str(REPOSITORY), os.environ.get('PYTHONPATH', '')]),
+        }
+        command = [sys.executable, '-m', 'vpr_ros.node', '--ros-args', *arguments]
+        with log.open('wb') as file:
+            self.process = subprocess.Popen(
+                command, stdout=file, stderr=subprocess.STDOUT, env=environment
+            )
+
+    def log(self) -> str:
+        return self._log.read_text(encoding='utf-8', errors='replace')
+
+    def wait_for_log(self, pattern: str, *, timeout_s: float = 20.0) -> str:
+        """Wait until the log matches; returns the match."""
+        deadline = time.monotonic() + timeout_s
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.log()):
+                return found[0]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f'{pattern!r} is not in the log:\n{self.log()}')
+
+    def wait(self, timeout_s: float = 20.0) -> int:
+        return self.process.wait(timeout_s)
+
+    def stop(self, signal_number: int = signal.SIGINT) -> int:
+        """Ask it to stop; returns the exit code."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal_number)
+        try:
+            return self.process.wait(15)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f'the node did not stop:\n{self.log()}') from None
+
+
+class Client:
+    """A node in this process that publishes pictures and collects what comes back."""
+
+    def __init__(self, domain: int) -> None:
+        self._context = rclpy.Context()
+        rclpy.init(context=self._context, domain_id=domain)
+        self.node = rclpy.create_node('test_client', context=self._context)
+        self._executor = SingleThreadedExecutor(context=self._context)
+        self._executor.add_node(self.node)
+        self.image = self.node.create_publisher(Image, 'image', 10)
+        self.closures: list[LoopClosure] = self.listen(LoopClosure, '/localizer/loop_closures')
+        self.poses: list[PoseWithCovarianceStamped] = self.listen(
+            PoseWithCovarianceStamped, '/localizer/pose'
+        )
+        self.diagnostics: list[DiagnosticArray] = self.listen(DiagnosticArray, '/diagnostics')
+
+    def close(self) -> None:
+        self.node.destroy_node()
+        rclpy.try_shutdown(context=self._context)
+
+    def listen(
+        self, kind: type, topic: str, *, latched: bool = False, reliable: bool = True
+    ) -> list:
+        """Subscribe; the list grows with what arrives."""
+        messages: list = []
+        qos = QoSProfile(
+            depth=100,
+            reliability=(
+                ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
+            ),
+            durability=(
+                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
+            ),
+        )
+        self.node.create_subscription(kind, topic, messages.append, qos)
+        return messages
+
+    def spin(self, seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def wait_until(self, condition, what: str, *, timeout_s: float = 15.0) -> None:
+        deadline = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline:
+                raise AssertionError(f'waited {timeout_s} s in vain for {what}')
+            self._executor.spin_once(timeout_sec=0.02)
+
+    def connect(self) -> None:
+        """Wait until node and client have found each other."""
+        self.wait_until(self.image.get_subscription_count, 'the node to subscribe to pictures')
+        publishers = self.node.count_publishers
+        self.wait_until(lambda: publishers('/localizer/loop_closures'), 'the node to publish')
+        self.spin(0.2)
+
+    def send(self, rgb: np.ndarray, stamp_ns: int | None = None) -> Time:
+        """Publish a picture; returns its stamp."""
+        stamp_ns = time.time_ns() if stamp_ns is None else stamp_ns
+        stamp = stamp_msg_from_ns(stamp_ns)
+        self.image.publish(image_from_rgb(rgb, Header(stamp=stamp, frame_id=FRAME)))
+        return stamp
+
+    def ask(self, rgb: np.ndarray, stamp_ns: int | None = None) -> LoopClosure:
+        """Publish a picture and wait for the answer to it."""
+        stamp = self.send(rgb, stamp_ns)
+        self.wait_until(
+            lambda: any(c.header.stamp == stamp for c in self.closures), 'a loop closure'
+        )
+        return next(c for c in self.closures if c.header.stamp == stamp)
+
+    def call(self, kind: type, name: str, request, *, timeout_s: float = 15.0):
+        """Call a service and return the response."""
+        client = self.node.create_client(kind, name)
+        self.wait_until(client.service_is_ready, f'the service {name}')
+        future = client.call_async(request)
+        self.wait_until(future.done, f'the answer of {name}', timeout_s=timeout_s)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def status(self, task: str, *, until=lambda status: True, what: str = '') -> dict[str, str]:
+        """Wait for a fresh diagnostics status that fits; returns level, message and its values."""
+        found: list = []
+
+        def look() -> bool:
+            for array in self.diagnostics:
+                for status in array.status:
+                    if status.name == f'localizer: {task}' and until(status):
+                        found.append(status)
+            self.diagnostics.clear()
+            return bool(found)
+
+        self.diagnostics.clear()
+        self.wait_until(look, what or f'diagnostics of {task}')
+        values = {pair.key: pair.value for pair in found[-1].values}
+        return {'level': found[-1].level, 'message': found[-1].message, **values}
+
+
+def build_map(model: Path, directory: Path, pictures: np.ndarray, *, poses: bool = True) -> Path:
+    """Save a map of `pictures`; place i stands at x = i metres, seen at second i + 1."""
+    extractor = DescriptorExtractor(model, device='cpu')
+    place_map = PlaceMap(extractor.info.ref, frame_id='town')
+    n = len(pictures)
+    known = {
+        'positions': np.stack([np.arange(n), np.zeros(n), np.zeros(n)], axis=1),
+        'orientations_xyzw': np.tile([0.0, 0.0, 0.0, 1.0], (n, 1)),
+    }
+    place_map.add(
+        extractor.extract_batch(list(pictures)),
+        stamps_ns=(np.arange(n) + 1) * 10**9,
+        images=[f'{i:06d}.jpg' for i in range(n)],
+        **(known if poses else {}),
+    )
+    place_map.save(directory)
+    return directory

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recognitions and maps as the messages that the node publishes; no rclpy."""
+
+from __future__ import annotations
+
+from array import array
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from geometry_msgs.msg import (
+    Point,
+    Pose,
+    PoseWithCovariance,
+    PoseWithCovarianceStamped,
+    Quaternion,
+)
+from std_msgs.msg import Header
+from vpr_msgs.msg import GlobalDescriptor, LoopClosure, MapInfo, PlaceMatch
+
+from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.node.engine import Answer
+from vpr_ros.place_map import SCHEMA_VERSION, Match, PlaceMap
+from vpr_ros.retrieval_pose import PoseEstimate
+
+
+def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -> LoopClosure:
+    """Make ~/loop_closures.
+
+    Args:
+        answer: What was found.
+        header: Stamp and frame of the query picture.
+        camera: Name of the camera.
+        age_s: From the picture's stamp to now, seconds.
+    """
+    found = answer.recognition
+    return LoopClosure(
+        header=header,
+        camera=camera,
+        query_id=found.query_id,
+        map_frame_id=answer.map_frame_id,
+        matches=[_place_match(match) for match in found.matches],
+        status=int(found.status),
+        reason=found.reason,
+        consistent_count=found.consistent_count,
+        num_correspondences=found.num_correspondences,
+        num_inliers=found.num_inliers,
+        age_s=age_s,
+    )
+
+
+def pose(estimate: PoseEstimate, stamp: Time, map_frame_id: str) -> PoseWithCovarianceStamped:
+    """Make ~/pose, in the map's frame at the picture's stamp."""
+    return PoseWithCovarianceStamped(
+        header=Header(stamp=stamp, frame_id=map_frame_id),
+        pose=PoseWithCovariance(
+            pose=_pose(estimate.position, estimate.orientation_xyzw),
+            covariance=estimate.covariance.ravel(),
+        ),
+    )
+
+
+def global_descriptor(
+    descriptor: np.ndarray, header: Header, model_sha256: str
+) -> GlobalDescriptor:
+    """Make ~/descriptor from (D,) float32, unit norm."""
+    data = array('f')
+    data.frombytes(np.ascontiguousarray(descriptor, np.float32).tobytes())
+    return GlobalDescriptor(header=header, model_sha256=model_sha256, data=data)
+
+
+def map_info(place_map: PlaceMap, map_frame_id: str, stamp: Time) -> MapInfo:
+    """Make ~/map_info."""
+    return MapInfo(
+        header=Header(stamp=stamp, frame_id=map_frame_id),
+        url=place_map.url,
+        num_places=len(place_map),
+        descriptor_size=place_map.model.descriptor_size,
+        model_name=place_map.model.name,
+        model_sha256=place_map.model.sha256,
+        schema_version=SCHEMA_VERSION,
+    )
+
+
+def _place_match(match: Match) -> PlaceMatch:
+    return PlaceMatch(
+        place_id=match.place_id,
+        stamp=stamp_msg_from_ns(match.stamp_ns),
+        image=match.image,
+        similarity=match.similarity,
+        probability=match.probability,
+        pose=_pose(match.position, match.orientation_xyzw),
+    )
+
+
+def _pose(position: np.ndarray, orientation_xyzw: np.ndarray) -> Pose:
+    x, y, z = position.tolist()
+    qx, qy, qz, qw = orientation_xyzw.tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The services of the node; slow ones run in a thread of their own while pictures go on."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.task import Future
+from std_srvs.srv import SetBool, Trigger
+from vpr_msgs.srv import LoadMap, Recognize
+
+from vpr_ros.conversions import rgb_from_image, stamp_ns_from_msg
+from vpr_ros.errors import MapError, MapModelMismatchError, VprError
+from vpr_ros.node.engine import Engine
+
+if TYPE_CHECKING:
+    from vpr_ros.node.localizer import Localizer
+
+_NOT_CONFIGURED = 'the node is not configured: run `ros2 lifecycle set {} configure`'
+
+
+class Services:
+    """Offers ~/load_map, ~/recognize, ~/enable and ~/reset."""
+
+    def __init__(self, node: Localizer) -> None:
+        """Offer the services of `node`."""
+        self._node = node
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix='services')
+        # A result from another thread must wake the executor, which alone resumes coroutines.
+        self._wake = node.create_guard_condition(lambda: None)
+        group = ReentrantCallbackGroup()  # a waiting call must not hold up the next one
+        node.create_service(LoadMap, '~/load_map', self._load_map, callback_group=group)
+        node.create_service(Recognize, '~/recognize', self._recognize, callback_group=group)
+        node.create_service(SetBool, '~/enable', self._enable)
+        node.create_service(Trigger, '~/reset', self._reset)
+
+    def close(self) -> None:
+        """Finish what runs and drop what waits."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+
+    async def _load_map(
+        self, request: LoadMap.Request, response: LoadMap.Response
+    ) -> LoadMap.Response:
+        return await self._in_thread(self._do_load_map, request, response)
+
+    async def _recognize(
+        self, request: Recognize.Request, response: Recognize.Response
+    ) -> Recognize.Response:
+        return await self._in_thread(self._do_recognize, request, response)
+
+    def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
+        self._node.enable(request.data)
+        response.success = True
+        response.message = 'pictures are processed' if request.data else 'pictures are ignored'
+        return response
+
+    def _reset(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        response.success = self._node.engine is not None
+        if response.success:
+            self._node.reset('asked for by ~/reset')
+            response.message = 'what depended on earlier pictures is forgotten'
+        else:
+            response.message = self._not_configured()
+        return response
+
+    async def _in_thread(
+        self, job: Callable[[Any, Any], None], request: Any, response: Any
+    ) -> Any:
+        """Run `job(request, response)` in the services' thread and wait without blocking."""
+        done: Future = Future()
+
+        def run() -> None:
+            try:
+                job(request, response)
+            except Exception:  # the edge of a thread: the caller gets an answer, the log the rest
+                self._node.get_logger().error(f'service failed:\n{traceback.format_exc()}')
+                response.message = 'unexpected error: the log of the node has the details'
+            done.set_result(None)
+            self._wake.trigger()
+
+        self._thread.submit(run)
+        await done
+        return response
+
+    def _do_load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> None:
+        response.result = LoadMap.Response.FAILURE
+        engine = self._node.engine
+        if engine is None:
+            response.message = self._not_configured()
+            return
+        try:
+            engine.load_map(request.map_url)
+        except (VprError, OSError) as error:
+            response.result, response.message = _result_of(error), str(error)
+            self._node.get_logger().error(f'~/load_map: {error}')
+        else:
+            response.result = LoadMap.Response.SUCCESS
+            response.message = f'{len(engine.place_map)} places from {request.map_url}'
+            self._node.get_logger().info(f'~/load_map: {response.message}')
+        response.info = self._node.announce_map(engine)
+
+    def _do_recognize(self, request: Recognize.Request, response: Recognize.Response) -> None:
+        engine = self._node.engine
+        if engine is None:
+            response.message = self._not_configured()
+            return
+        try:
+            response.result = self._look_up(engine, request)
+        except VprError as error:
+            response.message = str(error)
+        else:
+            response.success = True
+            response.message = response.result.reason or 'recognised'
+
+    def _look_up(self, engine: Engine, request: Recognize.Request) -> Any:
+        header = request.image.header
+        stamp_ns = stamp_ns_from_msg(header.stamp)
+        answer = engine.recognize_once(rgb_from_image(request.image), stamp_ns)
+        return self._node.outputs.loop_closure(answer, header, self._node.age_s(stamp_ns))
+
+    def _not_configured(self) -> str:
+        return _NOT_CONFIGURED.format(self._node.get_fully_qualified_name())
+
+
+def _result_of(error: Exception) -> int:
+    """Return the code of ~/load_map for an error."""
+    if isinstance(error, FileNotFoundError):
+        return LoadMap.Response.NOT_FOUND
+    if isinstance(error, MapModelMismatchError):
+        return LoadMap.Response.MODEL_MISMATCH
+    return LoadMap.Response.INVALID if isinstance(error, MapError) else LoadMap.Response.FAILURE
