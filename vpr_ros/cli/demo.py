@@ -1,0 +1,196 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr demo`: a rendered town, or pictures of one's own, through the real node."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any
+
+from vpr_ros.errors import SourceError
+
+if TYPE_CHECKING:
+    from vpr_ros.demo.scoring import Score
+    from vpr_ros.demo.trials import Trial
+    from vpr_ros.extractor import DescriptorExtractor
+
+_MARKER = 'vpr_demo'  # tells a folder of ours, which may be emptied, from anybody else's
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add the command."""
+    parser = subparsers.add_parser(
+        'demo',
+        help='drive a rendered town twice and recognise its places with the real node',
+        description='Builds a map from one drive and plays the other to the real node over DDS. '
+        'Without arguments both drives are rendered: a town by day and in the evening. Exit '
+        'status 0: recall is 90 % or more and precision 95 % or more (rendered town only).',
+    )
+    parser.add_argument('--out', type=Path, default=Path('demo_output'), metavar='DIR',
+                        help='where bags, map, log and figure go (default %(default)s)')  # fmt: skip
+    parser.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
+    folders = parser.add_argument_group('two folders of pictures of one way')
+    folders.add_argument('--reference', type=Path, metavar='DIR', help='pictures of the map')
+    folders.add_argument('--query', type=Path, metavar='DIR', help='pictures to recognise')
+    folders.add_argument('--tolerance', type=int, default=2, metavar='N',
+                         help='picture i is right within N pictures (default %(default)s)')  # fmt: skip
+    folders.add_argument('--rate', type=float, default=15.0, metavar='HZ',
+                         help='pictures a second (default %(default)s)')  # fmt: skip
+    bags = parser.add_argument_group('a bag against a map')
+    bags.add_argument('--bag', type=Path, metavar='BAG', help='rosbag2 with the pictures')
+    bags.add_argument('--map', type=Path, metavar='DIR', help='map directory')
+    town = parser.add_argument_group('the rendered town')
+    town.add_argument('--seed', type=int, default=0, help='another town (default %(default)s)')
+    town.add_argument('--spacing', type=float, default=1.0, metavar='M',
+                      help='metres from picture to picture (default %(default)s)')  # fmt: skip
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run the demo; 1 if the rendered town's bar does not hold."""
+    begin = time.monotonic()
+    _check(args)
+    previous = signal.signal(signal.SIGTERM, _end_cleanly)
+    try:
+        return _run(args, begin)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def _run(args: argparse.Namespace, begin: float) -> int:
+    from vpr_ros.demo.figure import save_figure
+    from vpr_ros.demo.report import table
+    from vpr_ros.demo.scoring import score
+    from vpr_ros.extractor import DescriptorExtractor
+    from vpr_ros.resources import default_model
+
+    model = args.model or default_model()
+    out = _fresh_folder(args.out)
+    extractor = DescriptorExtractor(model)
+    trial = _trial(args, out, extractor)
+    threshold = extractor.info.min_similarity
+    print(f'vpr demo: {trial.title}')
+    print(f'  map of {len(trial.place_map)} places by {extractor.info.name}; node log: '
+          f'{out / "node.log"}')  # fmt: skip
+    del extractor  # the node has its own; memory and cores are its
+    live = _play(trial, model, out)
+    result = score(live.answers, trial.positives, trial.place_map.places['place_id'], live.counts)
+    figure = out / 'demo.png'
+    save_figure(figure, trial, live.answers, result, threshold=threshold)
+    print(table(result, threshold=threshold, truth=trial.truth, seconds=live.replay.seconds))
+    print(f'  figure {figure}   ·   {time.monotonic() - begin:.0f} s in all')
+    return _judge(result) if trial.town is not None else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse half a pair of arguments and two kinds of input at once."""
+    for first, second in (('reference', 'query'), ('bag', 'map')):
+        given = [name for name in (first, second) if getattr(args, name) is not None]
+        if len(given) == 1:
+            missing = second if given == [first] else first
+            raise SourceError(f'--{given[0]} needs --{missing} beside it')
+    if args.reference is not None and args.bag is not None:
+        raise SourceError('give either --reference and --query, or --bag and --map')
+    for name in ('rate', 'spacing'):
+        if not getattr(args, name) > 0:
+            raise SourceError(f'--{name} must be positive, not {getattr(args, name)}')
+    for name in ('reference', 'query', 'map'):
+        folder = getattr(args, name)
+        if folder is not None and not folder.is_dir():
+            raise FileNotFoundError(f'no folder at {folder} (--{name})')
+
+
+def _trial(args: argparse.Namespace, out: Path, extractor: DescriptorExtractor) -> Trial:
+    from vpr_ros.demo import trials
+
+    progress = _Progress()
+    if args.reference is not None:
+        trial = trials.folder_trial(args.reference, args.query, out, extractor,
+                                    tolerance=args.tolerance, rate_hz=args.rate,
+                                    progress=progress)  # fmt: skip
+    elif args.bag is not None:
+        trial = trials.bag_trial(args.bag, args.map, extractor)
+    else:
+        trial = trials.town_trial(out, extractor, progress=progress, spacing_m=args.spacing,
+                                  seed=args.seed)  # fmt: skip
+    progress.end()
+    return trial
+
+
+def _play(trial: Trial, model: Path, out: Path) -> Any:
+    """Play the trial's pictures to the node."""
+    from vpr_ros.demo.live import run_live
+    from vpr_ros.replay import bag_events, picture_events
+    from vpr_ros.sources import BagSource
+
+    def events() -> Any:
+        if isinstance(trial.source, BagSource):
+            return bag_events(trial.source, frame_id=trial.frame_id)
+        return picture_events(trial.source, frame_id=trial.frame_id, rate_hz=trial.rate_hz)
+
+    progress = _Progress()
+    progress('starting the node', 0, 0)
+    total = trial.source.num_frames
+    live = run_live(events, map_directory=trial.map_directory, model=model, log=out / 'node.log',
+                    progress=lambda sent: progress('playing to the node', sent, total))  # fmt: skip
+    progress.end()
+    return live
+
+
+def _judge(result: Score) -> int:
+    from vpr_ros.demo.report import below_bar
+
+    short = below_bar(result)
+    for sentence in short:
+        print(f'vpr demo: {sentence}', file=sys.stderr)
+    return 1 if short else 0
+
+
+def _fresh_folder(out: Path) -> Path:
+    """Empty what an earlier demo left; a folder of anybody else's is refused."""
+    marker = out / _MARKER
+    if out.exists() and not out.is_dir():
+        raise SourceError(f'{out} is a file; --out needs a folder')
+    if out.is_dir() and any(out.iterdir()) and not marker.exists():
+        raise SourceError(f'{out} holds other things than an earlier demo: choose another --out')
+    for name in ('lap_1', 'lap_2', 'map', 'map.partial'):
+        shutil.rmtree(out / name, ignore_errors=True)
+    out.mkdir(parents=True, exist_ok=True)
+    marker.touch()
+    return out
+
+
+def _end_cleanly(signum: int, frame: FrameType | None) -> None:
+    """Let `finally` end the node when somebody ends the demo."""
+    raise SystemExit(128 + signum)
+
+
+class _Progress:
+    """One line a stage, redrawn on a terminal and written once elsewhere."""
+
+    def __init__(self) -> None:
+        self._stage = ''
+        self._begin = time.monotonic()
+        self._drawn = 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        if stage != self._stage:
+            self.end()
+            self._stage, self._begin = stage, time.monotonic()
+            if not sys.stderr.isatty():
+                print(f'{stage} …', file=sys.stderr)
+        if sys.stderr.isatty() and (done >= total or time.monotonic() - self._drawn > 0.1):
+            self._drawn = time.monotonic()
+            text = f'{stage} … {done}/{total}' if total else f'{stage} …'
+            print(f'\r{text}\033[K', end='', file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Finish the current line."""
+        if self._stage and sys.stderr.isatty():
+            print(f'\r{self._stage}: {time.monotonic() - self._begin:.1f} s\033[K', file=sys.stderr)
+        self._stage = ''

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The ground of the town and the sky above it, as two large pictures."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from vpr_ros.demo import paint
+from vpr_ros.demo.light import Light
+from vpr_ros.demo.town import ROAD_M, STREET_M, Street, Town, Traffic
+
+GROUND_PIXELS_PER_M = 16
+SKY_WIDTH, SKY_HEIGHT = 2048, 400
+SKY_TOP_RAD, SKY_BOTTOM_RAD = 0.95, -0.12  # elevation of the first and the last row
+_MARGIN_M = 24.0
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A plan view, north up: RGB uint8 (H, W, 3), and where its top left corner lies."""
+
+    texture: np.ndarray
+    x_min: float
+    y_max: float
+
+    def pixel(self, xy: np.ndarray) -> np.ndarray:
+        """Pixels (N, 2) as column, row of points (N, 2) in metres."""
+        return (np.asarray(xy, float) - (self.x_min, self.y_max)) * (1, -1) * GROUND_PIXELS_PER_M
+
+
+class _Plan:
+    """The plan while it is being painted, in metres."""
+
+    def __init__(self, town: Town, rng: np.random.Generator) -> None:
+        boxes = np.asarray([street.corridor(STREET_M) for street in town.streets])
+        self.x_min, self.y_max = boxes[:, 0].min() - _MARGIN_M, boxes[:, 3].max() + _MARGIN_M
+        width = boxes[:, 2].max() + _MARGIN_M - self.x_min
+        height = self.y_max - boxes[:, 1].min() + _MARGIN_M
+        self.shape = tuple(round(m * GROUND_PIXELS_PER_M) for m in (height, width))
+        self.rgb = np.empty((*self.shape, 3), np.uint8)
+        self.rgb[:] = (92, 112, 66)
+        self.rng = rng
+
+    def fill(self, box: tuple[float, ...], colour: tuple[float, float, float]) -> None:
+        low = ((box[0] - self.x_min), (self.y_max - box[3]))
+        high = ((box[2] - self.x_min), (self.y_max - box[1]))
+        cv2.rectangle(self.rgb, *[tuple(round(m * GROUND_PIXELS_PER_M) for m in p)
+                                  for p in (low, high)], colour, -1)  # fmt: skip
+
+    def strip(self, street: Street, start: float, end: float, left: float, right: float,
+              colour: tuple[float, float, float]) -> None:  # fmt: skip
+        """A rectangle along a street, `left` and `right` of its centre line (left positive)."""
+        a, b = street.point(start, left), street.point(end, right)
+        self.fill((*np.minimum(a, b), *np.maximum(a, b)), colour)
+
+
+def _pave(plan: _Plan, town: Town) -> None:
+    streets = town.streets
+    for street in streets:
+        plan.fill(street.corridor(STREET_M), (156, 150, 142))
+    for street in streets:  # slabs of the pavements
+        for side in (-1, 1):
+            for at in np.arange(0, street.length_m, 0.8):
+                plan.strip(street, at, at + 0.04, side * STREET_M, side * ROAD_M, (128, 123, 117))
+            plan.strip(street, 0, street.length_m, side * 6.6, side * 6.65, (128, 123, 117))
+    for street in streets:
+        plan.fill(street.corridor(ROAD_M + 0.25), (182, 180, 174))
+    for street in streets:
+        plan.fill(street.corridor(ROAD_M), (92, 92, 94))
+
+
+def _mark(plan: _Plan, town: Town) -> None:
+    """Dashed centre lines, parking lines and zebra crossings, clear of the crossings."""
+    for street in town.streets:
+        others = [other.corridor(ROAD_M) for other in town.streets if other != street]
+
+        def clear(at: float, street: Street = street, others: list = others) -> bool:
+            x, y = street.point(at, 0)
+            return not any(o[0] - 1 < x < o[2] + 1 and o[1] - 1 < y < o[3] + 1 for o in others)
+
+        for at in np.arange(0, street.length_m - 2, 5.0):
+            if clear(at) and clear(at + 2):
+                plan.strip(street, at, at + 2, 0.07, -0.07, (214, 212, 204))
+        steps = np.arange(0, street.length_m, 0.5)
+        for before, after in zip(steps[:-1], steps[1:], strict=True):
+            if clear(before) != clear(after):
+                edge = before - 3.0 if clear(before) else after + 0.4
+                for left in np.arange(-4.6, 4.8, 1.0):
+                    plan.strip(street, edge, edge + 2.6, left + 0.5, left, (220, 218, 212))
+
+
+def _wear(plan: _Plan, light: Light) -> None:
+    """Grain, patches and the light on the ground."""
+    rng = plan.rng
+    size = 1024
+    grain = 1 + 0.06 * paint.fractal_noise(size, size, rng, 96)
+    grain += 0.10 * rng.normal(0, 0.6, (size, size)).astype(np.float32)
+    factor = grain[..., None] * light.shade(np.array([0, 0, 1.0])).astype(np.float32) * 128
+    tile = np.clip(factor, 0, 255).astype(np.uint8)
+    for top in range(0, plan.shape[0], size):
+        for left in range(0, plan.shape[1], size):
+            part = plan.rgb[top : top + size, left : left + size]
+            part[:] = cv2.multiply(part, tile[: part.shape[0], : part.shape[1]], scale=1 / 128)
+
+
+def _darken(plan: _Plan, polygons: list[np.ndarray], factor: float) -> None:
+    """Multiplies the ground inside polygons (M, 2), in metres, by `factor` once."""
+    mask = np.zeros(plan.shape, np.uint8)
+    for polygon in polygons:
+        pixels = (polygon - (plan.x_min, plan.y_max)) * (1, -1) * GROUND_PIXELS_PER_M
+        cv2.fillConvexPoly(mask, np.round(pixels).astype(np.int32), 255)
+    mask = cv2.blur(mask, (7, 7))
+    fade = 255 - cv2.convertScaleAbs(mask, alpha=1 - factor)
+    plan.rgb[:] = cv2.multiply(plan.rgb, cv2.merge([fade] * 3), scale=1 / 255)
+
+
+def _shadows(town: Town, light: Light) -> list[np.ndarray]:
+    sun = np.asarray(light.sun_direction)
+    polygons = []
+    for house in town.houses:
+        x_min, y_min, x_max, y_max = house.box
+        base = np.array([(x_min, y_min), (x_max, y_min), (x_max, y_max), (x_min, y_max)])
+        cast = base - sun[:2] / sun[2] * house.height_m
+        hull = cv2.convexHull(np.concatenate([base, cast]).astype(np.float32))
+        polygons.append(hull[:, 0].astype(float))
+    return polygons
+
+
+def _car_footprints(traffic: Traffic) -> list[np.ndarray]:
+    polygons = []
+    for car in traffic.cars:
+        ahead = np.array([np.cos(car.yaw), np.sin(car.yaw)]) * 2.3
+        left = np.array([-ahead[1], ahead[0]]) / 2.3 * 1.05
+        polygons.append(np.stack([ahead + left, ahead - left, -ahead - left, -ahead + left])
+                        + car.position)  # fmt: skip
+    return polygons
+
+
+def paint_ground(town: Town, traffic: Traffic, light: Light) -> Ground:
+    """Roads, pavements, markings, shadows of houses and of cars."""
+    plan = _Plan(town, np.random.default_rng((town.seed, 77)))
+    _pave(plan, town)
+    _mark(plan, town)
+    _wear(plan, light)
+    _darken(plan, _shadows(town, light), light.shadow)
+    _darken(plan, _car_footprints(traffic), 0.45)
+    return Ground(plan.rgb, plan.x_min, plan.y_max)
+
+
+def paint_sky(light: Light, seed: int) -> np.ndarray:
+    """All-round sky, RGB uint8 (SKY_HEIGHT, SKY_WIDTH, 3); columns run eastwards from south."""
+    rng = np.random.default_rng((seed, 55))
+    elevation = np.linspace(SKY_TOP_RAD, SKY_BOTTOM_RAD, SKY_HEIGHT, dtype=np.float32)
+    height = np.clip(elevation / SKY_TOP_RAD, 0, 1)[:, None, None] ** 0.6
+    sky = np.asarray(light.horizon) * (1 - height) + np.asarray(light.zenith) * height
+    sky = np.broadcast_to(sky, (SKY_HEIGHT, SKY_WIDTH, 3)).astype(np.float32)
+    half = paint.fractal_noise(SKY_HEIGHT, SKY_WIDTH // 2, rng, 110)
+    half += 0.5 * paint.fractal_noise(SKY_HEIGHT, SKY_WIDTH // 2, rng, 28)
+    clouds = np.hstack([half, half[:, ::-1]])  # closes the circle without a seam
+    cover = np.clip((clouds - 0.05) * 2.2, 0, 0.85)[..., None]
+    sky = sky * (1 - cover) + np.asarray(light.cloud, np.float32) * cover
+    return np.clip(sky, 0, 255).astype(np.uint8)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The real node as a process of its own, ended on every way out."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from vpr_ros.errors import VprError
+
+_STOP_S = 10.0  # for a clean end after SIGINT
+_TAIL_LINES = 15
+
+
+class NodeError(VprError):
+    """The node did not start, died, or fell silent."""
+
+
+class NodeProcess:
+    """`python -m vpr_ros.node` with parameters; use it as a context manager."""
+
+    def __init__(
+        self, parameters: Mapping[str, object], *, log: Path, environment: Mapping[str, str]
+    ) -> None:
+        """Prepare the command line.
+
+        Args:
+            parameters: Names and values of ROS parameters.
+            log: File for all that the node prints.
+            environment: Variables that differ from this process's.
+        """
+        self._command = [sys.executable, '-m', 'vpr_ros.node', '--ros-args']
+        for name, value in parameters.items():
+            self._command += ['-p', f'{name}:={value}']
+        self._log = log
+        self._environment = {**os.environ, **environment, 'PYTHONUNBUFFERED': '1'}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> NodeProcess:
+        """Start the node; it is not ready yet."""
+        with self._log.open('wb') as output:
+            self._process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
+                start_new_session=True,  # Ctrl-C reaches it through `__exit__`, once
+            )
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """End the node: SIGINT, and SIGKILL for one that does not obey."""
+        process = self._process
+        if process is None or process.poll() is not None:
+            return
+        process.send_signal(signal.SIGINT)
+        try:
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+    def check(self) -> None:
+        """See that the node is alive.
+
+        Raises:
+            NodeError: It ended; the text holds the end of its log.
+        """
+        code = None if self._process is None else self._process.poll()
+        if code is not None:
+            raise NodeError(f'the node ended by itself (status {code}); {self.log_tail()}')
+
+    def log_tail(self) -> str:
+        """The last lines of the log, for an error message."""
+        lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
+        return f'its log {self._log} ends:\n' + '\n'.join(lines[-_TAIL_LINES:])

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The town driven by a camera: scenes of both laps and their pictures, with the camera's flaws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+
+import cv2
+import numpy as np
+
+from vpr_ros.demo import sprites
+from vpr_ros.demo.ground import paint_ground, paint_sky
+from vpr_ros.demo.light import Light
+from vpr_ros.demo.renderer import Camera, Renderer, Scene, Sprite, View
+from vpr_ros.demo.route import Drive
+from vpr_ros.demo.surfaces import car_surfaces, house_surfaces
+from vpr_ros.demo.town import Prop, Town, Traffic
+
+
+def make_scene(town: Town, traffic: Traffic, light: Light) -> Scene:
+    """Paints the town under one light with one lap's traffic."""
+    surfaces = [s for house in town.houses for s in house_surfaces(house, light)]
+    surfaces += [s for car in traffic.cars for s in car_surfaces(car, light)]
+    pictures = {
+        'tree': [sprites.tree(variant, light) for variant in range(6)],
+        'person': [sprites.person(variant, light) for variant in range(8)],
+        'lamp': [sprites.lamp(light)] * 6,
+    }
+
+    def sprite(prop: Prop) -> Sprite:
+        return Sprite(np.array([*prop.position, 0.0]), prop.height_m,
+                      pictures[prop.kind][prop.variant])  # fmt: skip
+
+    cutouts = [sprite(prop) for prop in (*town.props, *traffic.people)]
+    return Scene(surfaces, cutouts, paint_ground(town, traffic, light), paint_sky(light, town.seed),
+                 light.horizon)  # fmt: skip
+
+
+class Lens:
+    """What a real camera adds: a little blur, darker corners, sensor noise."""
+
+    def __init__(self, camera: Camera, noise: float, seed: int) -> None:
+        self._seed = seed
+        rng = np.random.default_rng((seed, 1))
+        size = (camera.height + 64, camera.width + 64, 3)
+        self._noise = np.round(rng.normal(0, noise, size)).astype(np.int16)
+        x = np.linspace(-1, 1, camera.width)[None, :]
+        y = np.linspace(-1, 1, camera.height)[:, None]
+        corners = 255 * (1 - 0.16 * (x * x + y * y))
+        self._vignette = cv2.merge([corners.astype(np.uint8)] * 3)
+
+    def __call__(self, rgb: np.ndarray, number: int) -> np.ndarray:
+        """The picture (H, W, 3) as the camera delivers picture `number`."""
+        blurred = cv2.GaussianBlur(rgb, (3, 3), 0.55)
+        shaded = cv2.multiply(blurred, self._vignette, scale=1 / 255)
+        top, left = np.random.default_rng((self._seed, 2, number)).integers(0, 64, 2)
+        height, width = rgb.shape[:2]
+        noise = self._noise[top : top + height, left : left + width]
+        return cv2.add(shaded, noise, dtype=cv2.CV_8U)
+
+
+def views(drive: Drive, *, pitch_jitter_rad: float, seed: int) -> list[View]:
+    """The camera's views along a drive; the suspension pitches it a little."""
+    pitches = np.random.default_rng((seed, 3)).normal(0, pitch_jitter_rad, len(drive) + 8)
+    smooth = np.convolve(pitches, np.ones(9) / 3, 'valid')
+    return [View(position, float(yaw), float(pitch))
+            for position, yaw, pitch in zip(drive.positions, drive.yaws, smooth,
+                                            strict=True)]  # fmt: skip
+
+
+def render_views(
+    renderer: Renderer, lens: Lens, places: list[View], *, workers: int = 2
+) -> Iterator[np.ndarray]:
+    """Pictures of `places` in order, a few drawn ahead by `workers` threads."""
+
+    def draw(number: int) -> np.ndarray:
+        return lens(renderer.render(places[number]), number)
+
+    with ThreadPoolExecutor(workers) as pool:
+        numbers = iter(range(len(places)))
+        ahead = [pool.submit(draw, number) for number in islice(numbers, 2 * workers)]
+        while ahead:
+            yield ahead.pop(0).result()
+            for number in islice(numbers, 1):
+                ahead.append(pool.submit(draw, number))
