@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-# Every target sets up what it needs; `make help` lists them. PYTHON=python3.12 chooses the Python.
+# Every target sets up what it needs; `make help` lists them. PYTHON=python3.12 chooses the Python,
+# ARGS=... is handed to the program.
 
 VENV := $(CURDIR)/.venv
 
@@ -20,8 +21,13 @@ IN_ENV = . $(VENV)/bin/activate &&
 endif
 
 # Nodes on this machine only: a demo or a test does not meddle with the robots of the building.
+ifeq ($(ROS_DISTRO),humble)
+export ROS_LOCALHOST_ONLY ?= 1
+else
 export ROS_AUTOMATIC_DISCOVERY_RANGE ?= LOCALHOST
+endif
 
+.NOTPARALLEL:
 .PHONY: help setup setup-dev setup-training demo test lint format bench clean
 
 help:  ## List the targets
@@ -37,12 +43,12 @@ setup-training: require-python  ## The same, with what training needs (torch)
 	@$(SETUP) --training
 
 demo: setup  ## Drive a rendered town twice and recognise its places with the real node
-	@$(IN_ENV) vpr demo
+	@$(IN_ENV) vpr demo $(ARGS)
 
 test: require-python  ## Lint, types and all tests
 	@$(SETUP) --dev --training
 	@$(MAKE) --no-print-directory check
-	@$(IN_ENV) python -m pytest
+	@$(IN_ENV) python -m pytest $(ARGS)
 
 lint: setup-dev check  ## Lint and types alone
 
