@@ -57,7 +57,9 @@ def test_empty_trajectory_knows_nothing() -> None:
 
 
 def test_unknown_orientation_stays_unknown_and_leaves_the_position() -> None:
-    track = Trajectory(np.array([0, S]), np.array([[0.0, 0, 0], [2, 0, 0]]), np.full((2, 4), np.nan))
+    track = Trajectory(
+        np.array([0, S]), np.array([[0.0, 0, 0], [2, 0, 0]]), np.full((2, 4), np.nan)
+    )
     positions, orientations = track.at([S // 2], max_gap_s=1.0)
     np.testing.assert_allclose(positions, [[1, 0, 0]])
     assert np.isnan(orientations).all()

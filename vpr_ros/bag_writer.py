@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from rosbags.rosbag2 import StoragePlugin, Writer
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from rosbags.interfaces import Connection
 
 STORAGES = {'mcap': StoragePlugin.MCAP, 'sqlite3': StoragePlugin.SQLITE3}
-_BAG_VERSION = 8  # the newest that every supported distribution reads, Humble included
+_BAG_VERSION: Literal[8] = 8  # the newest that every supported distribution reads, Humble included
 
 
 class BagWriter:

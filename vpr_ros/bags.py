@@ -81,7 +81,7 @@ class Bag:
             self._reader.open()
         except Exception as error:  # on a damaged file rosbags fails in many ways
             raise SourceError(
-                f'{self.path} cannot be opened as a rosbag2: {error or type(error).__name__}; cut '
+                f'{self.path} cannot be opened as a rosbag2: {_reason(error)}; cut '
                 'off while recording or copying? `ros2 bag reindex` or `mcap recover` may mend it'
             ) from error
         for name, info in self._reader.topics.items():
@@ -185,7 +185,7 @@ class Bag:
                 return
             except Exception as error:  # on a damaged file rosbags fails in many ways
                 raise SourceError(
-                    f'{self.path} is damaged in {topic.name}: {error or type(error).__name__}; '
+                    f'{self.path} is damaged in {topic.name}: {_reason(error)}; '
                     'copy it again, or mend it with `ros2 bag reindex` or `mcap recover`'
                 ) from error
             yield recorded_ns, data
@@ -228,7 +228,7 @@ class Bag:
 
     def _is_depth(self, topic: Topic) -> bool:
         _, data = next(self._records(topic))
-        msg = TYPESTORE.deserialize_cdr(data, topic.msgtype)
+        msg: Any = TYPESTORE.deserialize_cdr(data, topic.msgtype)
         if topic.msgtype == IMAGE:
             return msg.encoding in _DEPTH_ENCODINGS
         return 'compressedDepth' in msg.format
@@ -271,3 +271,8 @@ def _storage_files(folder: Path) -> list[str]:
 
 def _is_compressed_storage(path: Path) -> bool:
     return path.suffix == '.zstd' and Path(path.stem).suffix in _STORAGE_SUFFIXES
+
+
+def _reason(error: Exception) -> str:
+    """Return what rosbags says; some of its errors are only a type."""
+    return str(error).rstrip('.') or type(error).__name__
