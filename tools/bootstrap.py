@@ -405,7 +405,8 @@ def run_command(
         with status_line() as show:
             for line in process.stdout:
                 lines.append(line)
-                show(line.strip())
+                if not line.startswith('WARNING'):
+                    show(line.partition(' (from ')[0].strip())
     return ''.join(lines), process.returncode
 
 
