@@ -66,7 +66,7 @@ class Trajectory:
         gap_ns = self.stamps_ns[end] - self.stamps_ns[begin]
         inside = exact | ((after > 0) & (after <= last))
         known = inside & (gap_ns <= max_gap_s * NS_PER_S)
-        share = (asked - self.stamps_ns[begin]) / np.maximum(gap_ns, 1)
+        share = np.clip((asked - self.stamps_ns[begin]) / np.maximum(gap_ns, 1), 0, 1)
         positions = _lerp(self.positions[begin], self.positions[end], share)
         orientations = slerp(self.orientations_xyzw[begin], self.orientations_xyzw[end], share)
         positions[~known] = np.nan

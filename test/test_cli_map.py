@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr map …` as it is typed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from vpr_ros.bags import BagWriter
+from vpr_ros.cli import main
+from vpr_ros.place_map import PlaceMap
+
+S = 1_000_000_000
+T0 = 1_700_000_000 * S
+
+
+@pytest.fixture
+def pictures(tmp_path: Path, textured_pictures) -> Path:
+    folder = tmp_path / 'pictures'
+    folder.mkdir()
+    for i, rgb in enumerate(textured_pictures(6)):
+        cv2.imwrite(str(folder / f'{i}.5.png'), rgb[..., ::-1])
+    rows = ''.join(f'{i} {i - 0.5} 0 0 0 0 0 1\n' for i in range(8))
+    (tmp_path / 'poses.txt').write_text(rows)
+    return folder
+
+
+@pytest.fixture
+def build(tmp_path: Path, tiny_model: Path):
+    """`vpr map build SOURCE --out map --model tiny …`, returning the exit code."""
+
+    def _build(source: Path, *options: object) -> int:
+        fixed = ['--out', tmp_path / 'map', '--model', tiny_model, '--device', 'cpu']
+        return main([str(word) for word in ['map', 'build', source, *fixed, *options]])
+
+    return _build
+
+
+def test_build_info_and_verify(tmp_path, pictures, build, tiny_model, capsys) -> None:
+    out = tmp_path / 'map'
+    assert build(pictures, '--poses', tmp_path / 'poses.txt') == 0
+    printed = capsys.readouterr()
+    assert '6 places over 5.0 m, 1.00 m apart, from 6 pictures' in printed.out
+    assert f'written to {out}' in printed.out
+    assert f'map:={out}' in printed.out and f'model:={tiny_model}' in printed.out
+    assert 'CPU' in printed.err or 'cpu' in printed.err
+
+    assert main(['map', 'info', str(out)]) == 0
+    printed = capsys.readouterr().out
+    assert 'places      6' in printed and 'thumbnail-8x8' in printed and 'frame map' in printed
+    assert main(['map', 'info', str(out), '--json']) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts['places'] == 6 and facts['spacing_m'] == 1.0 and facts['extent_m'] == [5, 0, 0]
+    assert facts['first_stamp_s'] == 0.5 and facts['bytes']['keyframes'] > 0
+
+    assert main(['map', 'verify', str(out), '--model', str(tiny_model)]) == 0
+    assert 'holds: 6 places' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('name', ['descriptors.npy', 'places.npy', 'keyframes/000002.jpg'])
+def test_verify_finds_damage(tmp_path, pictures, build, capsys, name) -> None:
+    assert build(pictures) == 0
+    path = tmp_path / 'map' / name
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    assert main(['map', 'verify', str(tmp_path / 'map')]) == 1
+    assert name in capsys.readouterr().out
+
+
+def test_info_of_a_map_without_poses(tmp_path, pictures, build, capsys) -> None:
+    assert build(pictures, '--no-keep-pictures', '--frame-id', 'hall') == 0
+    assert '6 places in order, without poses' in capsys.readouterr().out
+    assert main(['map', 'info', str(tmp_path / 'map')]) == 0
+    assert 'their order is the truth' in capsys.readouterr().out
+    assert PlaceMap.load(tmp_path / 'map').frame_id == 'hall'
+
+
+def test_from_a_bag(tmp_path, build, capsys, textured_pictures) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(textured_pictures(5)):
+            bag.add_image('/image', rgb, T0 + i * S, 'camera')
+            bag.add_odometry('/odom', [i, 0, 0], [0, 0, 0, 1], T0 + i * S)
+            bag.add_navsatfix('/fix', (48 + i / 1e5, 11.0, 500.0), T0 + i * S)
+        bag.add_navsatfix('/fix', (48.0, 11.0, 500.0), T0 + 9 * S, status=-1)
+    assert build(tmp_path / 'bag') == 2
+    assert 'several pose topics; choose one with --pose-topic: /fix, /odom' in (
+        capsys.readouterr().err
+    )
+    assert build(tmp_path / 'bag', '--pose-topic', '/odom', '--min-distance', 2) == 0
+    assert '3 places over 4.0 m' in capsys.readouterr().out
+    assert build(tmp_path / 'bag', '--pose-topic', '/fix', '--overwrite') == 0
+    printed = capsys.readouterr()
+    assert '5 places over 4.4 m' in printed.out
+    assert 'poses left out: 1 without a fix' in printed.err
+    assert 'zero of the map: 48.00000000 11.00000000 500.000' in printed.err
+    assert build(tmp_path / 'bag', '--no-poses', '--every', 2, '--overwrite') == 0
+    assert '3 places in order' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ('options', 'complaint'),
+    [
+        (['--min-distance', '1'], '--min-distance and --min-angle need poses'),
+        (['--topic', '/image'], 'is no rosbag2, so it has no topic /image'),
+        (['--pose-topic', '/odom'], 'is no rosbag2, so it has no topic /odom'),
+        (['--poses', '/no/such/file'], 'no pose file at /no/such/file'),
+        (['--origin', '48', '11', '500'], '--origin is for poses from a NavSatFix topic'),
+    ],
+)
+def test_mistakes_are_one_line(build, pictures, capsys, options, complaint, tmp_path) -> None:
+    assert build(pictures, *options) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('vpr map: ') and complaint in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['pictures', 'poses.txt']
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['--every', '0'],
+        ['--batch', 'x'],
+        ['--max-pose-gap', '-1'],
+        ['--min-distance', 'nan'],
+        ['--no-poses', '--pose-topic', '/odom'],
+    ],
+)
+def test_values_out_of_range_are_refused_by_the_parser(build, pictures, options) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        build(pictures, *options)
+    assert stopped.value.code == 2
+
+
+def test_missing_source_and_map(tmp_path, build, capsys) -> None:
+    assert build(tmp_path / 'none') == 2
+    assert 'no folder, video or bag at' in capsys.readouterr().err
+    for action in ('info', 'verify'):
+        assert main(['map', action, str(tmp_path / 'none')]) == 2
+        assert 'none' in capsys.readouterr().err
+
+
+def test_ctrl_c_keeps_the_work(tmp_path, tiny_model, textured_pictures) -> None:
+    folder = tmp_path / 'many'
+    folder.mkdir()
+    for i, rgb in enumerate(textured_pictures(150, height=480, width=640)):
+        cv2.imwrite(str(folder / f'{i:04d}.jpg'), rgb[..., ::-1])
+    command = [sys.executable, '-m', 'vpr_ros.cli', 'map', 'build', folder]
+    command += ['--out', tmp_path / 'map', '--model', tiny_model, '--batch', 4]
+    command = [str(word) for word in command]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+        partial = tmp_path / 'map.partial'
+        deadline = time.monotonic() + 30
+        while len(list(partial.glob('rows_*'))) < 3 and time.monotonic() < deadline:
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        _, error = process.communicate(timeout=20)
+    assert process.returncode == 130
+    assert f'the work so far is kept in {partial}' in error and 'Traceback' not in error
+    finished = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
+    assert 'from the interrupted build)' in finished.stdout
+    assert len(PlaceMap.load(tmp_path / 'map')) == 150
+    assert np.isnan(PlaceMap.load(tmp_path / 'map').spacing_m)
