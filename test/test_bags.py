@@ -133,7 +133,9 @@ def test_the_only_camera_is_found_beside_depth_and_its_compressed_copy(
         assert bag.picture_topic().name == CAMERA
 
 
-def test_wrong_topics_are_answered_with_what_there_is(tmp_path, storage, textured_pictures) -> None:
+def test_wrong_topics_are_answered_with_what_there_is(
+    tmp_path, storage, textured_pictures
+) -> None:
     rgb = textured_pictures(1)[0]
     with BagWriter(tmp_path / 'bag', storage) as bag:
         bag.add_image('/left', rgb, T0, 'left')
@@ -176,7 +178,9 @@ def test_messages_without_stamps(tmp_path, storage, textured_pictures) -> None:
         bag.add_odometry('/odom', [0, 0, 0], [0, 0, 0, 1], T0)
     with (
         Bag(tmp_path / 'bag') as bag,
-        pytest.raises(SourceError, match='message 0 of /camera/image has no stamp.*--stamps record'),
+        pytest.raises(
+            SourceError, match='message 0 of /camera/image has no stamp.*--stamps record'
+        ),
     ):
         list(bag.messages(bag.picture_topic()))
     with Bag(tmp_path / 'bag', stamps='record') as bag:

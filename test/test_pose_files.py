@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vpr_ros.errors import SourceError
 from vpr_ros.pose_files import parse_stamp_ns, read_poses
 from vpr_ros.poses import rotation_angle

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from vpr_ros.poses import Trajectory, quaternions_from_matrices, rotation_angle, slerp
 
 S = 1_000_000_000
