@@ -98,7 +98,7 @@ def test_overtaking_messages_are_sorted_and_a_jump_of_the_clock_is_refused(tmp_p
 def test_no_usable_pose(tmp_path) -> None:
     with BagWriter(tmp_path / 'bag') as bag:
         bag.add_navsatfix('/fix', (48.0, 11.0, 500.0), T0, status=-1)
-    with pytest.raises(SourceError, match='/fix has no usable pose.*1 without a fix'):
+    with pytest.raises(SourceError, match=r'/fix has no usable pose.*1 without a fix'):
         read(tmp_path / 'bag', '/fix')
 
 

@@ -143,15 +143,15 @@ def test_wrong_topics_are_answered_with_what_there_is(
         bag.add_odometry('/odom', [0, 0, 0], [0, 0, 0, 1], T0)
         bag.add_pose_stamped('/pose', [0, 0, 0], [0, 0, 0, 1], T0)
     with Bag(tmp_path / 'bag') as bag:
-        with pytest.raises(SourceError, match='several picture topics.*--topic: /left, /right'):
+        with pytest.raises(SourceError, match=r'several picture topics.*--topic: /left, /right'):
             bag.picture_topic()
-        with pytest.raises(SourceError, match='several pose topics.*/odom, /pose\n.*--no-poses'):
+        with pytest.raises(SourceError, match=r'several pose topics.*/odom, /pose\n.*--no-poses'):
             bag.pose_topic()
-        with pytest.raises(SourceError, match='no topic /front.*\n.*/left  sensor_msgs/msg/Image'):
+        with pytest.raises(SourceError, match=r'no topic /front.*\n.*/left  sensor_msgs'):
             bag.picture_topic('/front')
-        with pytest.raises(SourceError, match='/odom .*is a nav_msgs/msg/Odometry; accepted'):
+        with pytest.raises(SourceError, match=r'/odom .*is a nav_msgs/msg/Odometry; accepted'):
             bag.picture_topic('/odom')
-        with pytest.raises(SourceError, match='/left .*is a sensor_msgs/msg/Image; accepted'):
+        with pytest.raises(SourceError, match=r'/left .*is a sensor_msgs/msg/Image; accepted'):
             bag.pose_topic('/left')
 
 
@@ -160,7 +160,7 @@ def test_bag_without_pictures(tmp_path, storage) -> None:
         bag.add_odometry('/odom', [0, 0, 0], [0, 0, 0, 1], T0)
     with (
         Bag(tmp_path / 'bag') as bag,
-        pytest.raises(SourceError, match='no picture topic.*\n  /odom'),
+        pytest.raises(SourceError, match=r'no picture topic.*\n  /odom'),
     ):
         bag.picture_topic()
 
@@ -179,7 +179,7 @@ def test_messages_without_stamps(tmp_path, storage, textured_pictures) -> None:
     with (
         Bag(tmp_path / 'bag') as bag,
         pytest.raises(
-            SourceError, match='message 0 of /camera/image has no stamp.*--stamps record'
+            SourceError, match=r'message 0 of /camera/image has no stamp.*--stamps record'
         ),
     ):
         list(bag.messages(bag.picture_topic()))
@@ -210,7 +210,7 @@ def test_unfinished_recordings(tmp_path, textured_pictures) -> None:
     path = write_bag(tmp_path / 'bag', textured_pictures(1), 'sqlite3')
     log = only_file(path).with_name('bag.db3-wal')
     log.write_bytes(b'x')
-    with pytest.raises(SourceError, match='not closed.*wal_checkpoint'), Bag(path):
+    with pytest.raises(SourceError, match=r'not closed.*wal_checkpoint'), Bag(path):
         pass
     log.unlink()
     (path / 'metadata.yaml').unlink()

@@ -75,7 +75,7 @@ def test_folder_with_numbers_and_with_names(tmp_path, textured_pictures) -> None
 
 def test_folder_without_pictures_names_the_one_that_has_them(tmp_path, textured_pictures) -> None:
     write_folder(tmp_path / 'rgb', ['1.png'], textured_pictures(1))
-    with pytest.raises(SourceError, match='holds no pictures.*its folders rgb do'):
+    with pytest.raises(SourceError, match=r'holds no pictures.*its folders rgb do'):
         open_source(tmp_path)
 
 

@@ -43,7 +43,7 @@ def test_another_build_is_refused_with_the_difference(tmp_path) -> None:
         first.append([0], np.ones((1, 3)))
     other = {'model': {'name': 'b', 'sha256': '1'}, 'options': {'every': 2}}
     with (
-        pytest.raises(MapError, match='name was a, is b; every was 1, is 2; .*--no-resume'),
+        pytest.raises(MapError, match=r'name was a, is b; every was 1, is 2; .*--no-resume'),
         spool(tmp_path, other),
     ):
         pass

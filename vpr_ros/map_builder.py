@@ -263,8 +263,7 @@ def build_map(
     begin = time.monotonic()
     directory = Path(directory)
     options = options or BuildOptions()
-    if (directory / MANIFEST).exists() and not overwrite:
-        raise MapError(f'{directory} holds a map already; --overwrite replaces it')
+    _check_target(directory, overwrite=overwrite)
     model = extractor.info.ref
     build = {
         'source': source.fingerprint(),
@@ -295,6 +294,15 @@ def build_map(
     return BuildReport(
         place_map, reading.num_frames, reading.dropped, num_resumed, time.monotonic() - begin
     )
+
+
+def _check_target(directory: Path, *, overwrite: bool) -> None:
+    """Refuse now what saving would refuse at the end."""
+    if (directory / MANIFEST).exists():
+        if not overwrite:
+            raise MapError(f'{directory} holds a map already; --overwrite replaces it')
+    elif directory.exists() and not (directory.is_dir() and not any(directory.iterdir())):
+        raise MapError(f'{directory} exists and is not a map: choose another folder')
 
 
 def _describe(
