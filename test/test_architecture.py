@@ -42,20 +42,27 @@ ARROWS = {
     'pose_files': 'errors poses',
     'bag_messages': 'errors',
     'bag_writer': 'errors bag_messages',
-    'bag_poses': 'errors bag_messages conversions geodesy poses',
-    'bags': 'errors bag_messages bag_poses bag_writer conversions geodesy poses',
-    'sources': 'errors bags pose_files poses',
-    'map_builder': 'errors extractor picture_quality place_map pose_files poses sources',
+    'bags': 'errors bag_messages bag_writer conversions',
+    'bag_poses': 'errors bag_messages bags geodesy poses',
+    'sources': 'errors bag_messages bag_poses bags conversions pose_files poses',
+    'pose_lookup': 'errors pose_files poses sources',
+    'keyframes': 'poses',
+    'prefetch': '',
+    'spool': 'errors',
+    'map_builder': (
+        'errors extractor keyframes picture_quality place_map pose_lookup poses prefetch sources '
+        'spool'
+    ),
     # the edges
     'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
-    'replay': 'errors bags conversions poses sources',
+    'replay': 'errors bag_messages bags conversions prefetch sources',
     'demo': (
-        'errors bags bag_writer evaluation evaluation_figures extractor map_builder model_ref '
-        'place_map poses pose_files preprocess recognizer replay resources sources'
+        'errors bags bag_writer conversions evaluation evaluation_figures extractor latency '
+        'map_builder place_map pose_lookup poses recognizer replay resources sources'
     ),
     'cli': (
-        'errors bags demo evaluation evaluation_figures extractor latency map_builder model_ref '
-        'place_map pose_files poses preprocess recognizer replay resources sources'
+        'errors bags demo evaluation evaluation_figures extractor latency map_builder place_map '
+        'pose_lookup recognizer replay resources sources'
     ),
 }
 
@@ -106,10 +113,23 @@ RUNTIME = modules_of('vpr_ros')
 TRAINING = modules_of('training')
 
 
-def imports_of(name: str, path: Path, known: dict[str, Path]) -> Iterator[str]:
+def statements_of(node: ast.AST, *, for_typing: bool) -> Iterator[ast.AST]:
+    """Yield a node and all below it, with or without the blocks `if TYPE_CHECKING:`."""
+    yield node
+    for child in ast.iter_child_nodes(node):
+        if for_typing or not (
+            isinstance(child, ast.If) and 'TYPE_CHECKING' in ast.dump(child.test)
+        ):
+            yield from statements_of(child, for_typing=for_typing)
+
+
+def imports_of(
+    name: str, path: Path, known: dict[str, Path], *, for_typing: bool = True
+) -> Iterator[str]:
     """Yield the dotted names that a module imports, wherever in it."""
     package = name if path.name == '__init__.py' else name.rpartition('.')[0]
-    for statement in ast.walk(ast.parse(path.read_text('utf-8'), str(path))):
+    tree = ast.parse(path.read_text('utf-8'), str(path))
+    for statement in statements_of(tree, for_typing=for_typing):
         if isinstance(statement, ast.Import):
             yield from (alias.name for alias in statement.names)
         elif isinstance(statement, ast.ImportFrom):
@@ -172,7 +192,7 @@ def test_libraries_stay_in_their_places(module):
 
 def test_no_import_cycles():
     graph = {
-        module: set(imports_of(module, path, RUNTIME)) & set(RUNTIME) - {module}
+        module: set(imports_of(module, path, RUNTIME, for_typing=False)) & set(RUNTIME) - {module}
         for module, path in RUNTIME.items()
     }
     graphlib.TopologicalSorter(graph).prepare()  # CycleError names the modules of a cycle
@@ -213,12 +233,17 @@ def test_the_walk_sees_every_form_of_import(tmp_path):
         'from . import sibling\n'
         'from .sibling import thing\n'
         'from ..other import thing\n'
+        'if TYPE_CHECKING:\n'
+        '    import typed\n'
         'def lazy():\n'
         '    from vpr_ros import errors\n'
         '    import torch.nn as nn\n'
     )
     known = {'vpr_ros.cli.sibling': path, 'vpr_ros.errors': path}
-    assert list(imports_of('vpr_ros.cli.module', path, known)) == [
+    untyped = list(imports_of('vpr_ros.cli.module', path, known, for_typing=False))
+    assert untyped == [
         *('a.b', 'vpr_ros.cli.sibling', 'vpr_ros.cli.sibling', 'vpr_ros.other'),
         *('vpr_ros.errors', 'torch.nn'),
     ]
+    with_typing = list(imports_of('vpr_ros.cli.module', path, known))
+    assert set(with_typing) - set(untyped) == {'typed'}
