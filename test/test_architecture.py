@@ -62,7 +62,7 @@ ARROWS = {
     ),
     'cli': (
         'errors bags demo evaluation evaluation_figures extractor latency map_builder place_map '
-        'pose_lookup recognizer replay resources sources'
+        'pose_files pose_lookup recognizer replay resources sources'
     ),
 }
 

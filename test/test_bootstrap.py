@@ -92,6 +92,17 @@ def test_torch_only_for_training():
     assert [word for word in arguments(BARE, training=True) if word.startswith('torch')]
 
 
+def test_gpu_is_found_by_nvidia_smi(monkeypatch, tmp_path):
+    tool = tmp_path / 'nvidia-smi'
+    tool.write_text(f'#!{shutil.which("sh")}\necho "GPU 0: NVIDIA H200 (UUID: GPU-1)"\n')
+    tool.chmod(0o755)
+    monkeypatch.setenv('PATH', str(tmp_path))
+    monkeypatch.setattr(bootstrap.platform, 'machine', lambda: 'x86_64')
+    assert bootstrap.usable_nvidia_gpu_present()
+    monkeypatch.setattr(bootstrap.platform, 'machine', lambda: 'aarch64')  # a Jetson
+    assert not bootstrap.usable_nvidia_gpu_present()
+
+
 # --- when it does it
 
 

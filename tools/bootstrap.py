@@ -130,13 +130,19 @@ def this_machine() -> Machine:
         python=os.path.realpath(getattr(sys, '_base_executable', sys.executable)),
         python_version=platform.python_version(),
         ros_distro=ros_distro,
-        has_nvidia_gpu=nvidia_gpu_present(),
+        has_nvidia_gpu=usable_nvidia_gpu_present(),
         installed=installed_modules() if ros_distro else {},
     )
 
 
-def nvidia_gpu_present() -> bool:
-    """Tell whether the NVIDIA driver has a device (WSL has no device file, only nvidia-smi)."""
+def usable_nvidia_gpu_present() -> bool:
+    """Tell whether there is an NVIDIA GPU that PyPI's onnxruntime-gpu can use.
+
+    It is built for x86_64; on a Jetson NVIDIA's own build is installed by hand. WSL has no device
+    file, only nvidia-smi.
+    """
+    if platform.machine() != 'x86_64':
+        return False
     if Path('/dev/nvidia0').exists():
         return True
     tool = shutil.which('nvidia-smi')
