@@ -153,6 +153,15 @@ def test_change_repeats_its_step_and_what_rests_on_it(workshop):
     assert diary() == ['first', 'second']
 
 
+def test_optional_steps_do_not_disturb_each_other(workshop):
+    machine, (first, second), diary = workshop
+    first, second = replace(first, optional=True), replace(second, optional=True)
+    bootstrap.bring_up_to_date(machine, [first])
+    bootstrap.bring_up_to_date(machine, [second])
+    bootstrap.bring_up_to_date(machine, [first, second])
+    assert diary() == ['first', 'second']
+
+
 def test_interrupted_step_is_taken_up_again(workshop):
     machine, steps, diary = workshop
     broken = machine.root / 'broken_second'

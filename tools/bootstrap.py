@@ -89,6 +89,7 @@ class Step:
     commands: tuple[tuple[str, ...], ...]
     inputs: tuple[Path, ...] = ()
     compiles: bool = False
+    optional: bool = False  # no other step rests on it
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -256,7 +257,7 @@ def _vpr_ros(machine: Machine) -> Step:
 def _dev(machine: Machine) -> Step:
     files = (REQUIREMENTS / 'dev.txt',)
     commands = (_pip_install(machine, files),)
-    return Step('dev', 'test and lint tools', commands, (*files, CONSTRAINTS))
+    return Step('dev', 'test and lint tools', commands, (*files, CONSTRAINTS), optional=True)
 
 
 def _training(machine: Machine) -> Step:
@@ -267,6 +268,7 @@ def _training(machine: Machine) -> Step:
         'training dependencies, torch among them (several GB)',
         (_pip_install(machine, files[:1]), weights),
         (*files, CONSTRAINTS),
+        optional=True,
     )
 
 
@@ -302,8 +304,9 @@ def bring_up_to_date(machine: Machine, steps: Sequence[Step]) -> None:
     stamps = machine.venv / '.stamps'
     base = hashlib.sha256(str(machine.root).encode())
     for step in steps:
-        base.update(step_hash(machine.root, step))
-        stamp, key = stamps / step.name, base.hexdigest()
+        digest = base.copy() if step.optional else base
+        digest.update(step_hash(machine.root, step))
+        stamp, key = stamps / step.name, digest.hexdigest()
         if stamp.is_file() and stamp.read_text('utf-8') == key:
             continue
         check_prerequisites(machine, step)
