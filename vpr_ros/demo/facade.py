@@ -270,3 +270,36 @@ def paint_facade(
     canvas.box(0, 0, canvas.width_m, 0.25, trim * 0.85)
     albedo = np.clip(canvas.rgb, 0, 255).astype(np.uint8)
     return Facade(cv2.GaussianBlur(albedo, (0, 0), 0.6), canvas.glow)
+
+
+def paint_mural(
+    style: FacadeStyle,
+    *,
+    width_m: float,
+    storeys: int,
+    colour: np.ndarray,
+    ground_floor: str,
+    seed: int,
+) -> Facade:
+    """A windowless wall with a large painting; takes the same arguments as `paint_facade`."""
+    rng = np.random.default_rng(seed)
+    height, width = _px(storeys * style.storey_m), _px(width_m)
+    canvas = _Canvas(paint.wall(style.material, height, width, colour, rng), rng)
+    inks = rng.uniform(30, 235, (4, 3))
+    canvas.box(0.6, 0.6, width_m - 1.2, canvas.height_m - 1.6, inks[0])
+    for _ in range(int(rng.integers(6, 12))):
+        ink = tuple(float(c) for c in inks[rng.integers(1, 4)])
+        centre = rng.uniform((0.15, 0.15), (0.85, 0.8)) * (width, height)
+        radius = int(rng.uniform(0.08, 0.22) * min(width, height))
+        spokes = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
+        points = centre + radius * np.column_stack([np.cos(spokes), np.sin(spokes)])
+        if rng.random() < 0.5:
+            cv2.circle(canvas.rgb, tuple(centre.astype(int).tolist()), radius, ink, -1, cv2.LINE_AA)
+        else:
+            cv2.fillPoly(canvas.rgb, [points.astype(np.int32)], ink, cv2.LINE_AA)
+    if ground_floor == 'plain':
+        words = str(rng.choice(SIGNS))
+        canvas.text(words, 0.8, canvas.height_m * 0.45, min(1.2, 2.0 * width_m / len(words) / 2),
+                    (245, 242, 232))  # fmt: skip
+    albedo = np.clip(canvas.rgb, 0, 255).astype(np.uint8)
+    return Facade(cv2.GaussianBlur(albedo, (0, 0), 0.6), canvas.glow)

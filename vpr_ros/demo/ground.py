@@ -50,6 +50,10 @@ class _Plan:
         cv2.rectangle(self.rgb, *[tuple(round(m * GROUND_PIXELS_PER_M) for m in p)
                                   for p in (low, high)], colour, -1)  # fmt: skip
 
+    def pixel(self, point: np.ndarray) -> tuple[int, int]:
+        column, row = (point - (self.x_min, self.y_max)) * (1, -1) * GROUND_PIXELS_PER_M
+        return round(column), round(row)
+
     def strip(self, street: Street, start: float, end: float, left: float, right: float,
               colour: tuple[float, float, float]) -> None:  # fmt: skip
         """A rectangle along a street, `left` and `right` of its centre line (left positive)."""
@@ -69,7 +73,23 @@ def _pave(plan: _Plan, town: Town) -> None:
     for street in streets:
         plan.fill(street.corridor(ROAD_M + 0.25), (182, 180, 174))
     for street in streets:
-        plan.fill(street.corridor(ROAD_M), (92, 92, 94))
+        plan.fill(street.corridor(ROAD_M), (112, 111, 110))
+    for street in streets:
+        _mend(plan, street)
+
+
+def _mend(plan: _Plan, street: Street) -> None:
+    """Patches and manholes that years of mending leave in a road."""
+    for at in np.arange(3, street.length_m - 4, 7.0):
+        left, tone = plan.rng.uniform(-4.6, 3.0), plan.rng.uniform(0.78, 1.14)
+        length, width = plan.rng.uniform(0.8, 5.0), plan.rng.uniform(0.5, 1.6)
+        start = at + plan.rng.uniform(0, 6)
+        plan.strip(street, start, start + length, left + width, left,
+                   (111 * tone, 110 * tone, 109 * tone))  # fmt: skip
+        if plan.rng.random() < 0.4:
+            centre = plan.pixel(street.point(start + 6, left))
+            cv2.circle(plan.rgb, centre, round(0.36 * GROUND_PIXELS_PER_M), (84, 80, 76), -1)
+            cv2.circle(plan.rgb, centre, round(0.28 * GROUND_PIXELS_PER_M), (98, 94, 90), -1)
 
 
 def _mark(plan: _Plan, town: Town) -> None:
@@ -157,9 +177,24 @@ def paint_sky(light: Light, seed: int) -> np.ndarray:
     height = np.clip(elevation / SKY_TOP_RAD, 0, 1)[:, None, None] ** 0.6
     sky = np.asarray(light.horizon) * (1 - height) + np.asarray(light.zenith) * height
     sky = np.broadcast_to(sky, (SKY_HEIGHT, SKY_WIDTH, 3)).astype(np.float32)
-    half = paint.fractal_noise(SKY_HEIGHT, SKY_WIDTH // 2, rng, 110)
-    half += 0.5 * paint.fractal_noise(SKY_HEIGHT, SKY_WIDTH // 2, rng, 28)
-    clouds = np.hstack([half, half[:, ::-1]])  # closes the circle without a seam
+    wide = paint.fractal_noise(SKY_HEIGHT, SKY_WIDTH + 256, rng, 110)
+    wide += 0.5 * paint.fractal_noise(SKY_HEIGHT, SKY_WIDTH + 256, rng, 28)
+    clouds, fade = wide[:, :SKY_WIDTH].copy(), np.linspace(1, 0, 256, dtype=np.float32)
+    clouds[:, :256] = wide[:, SKY_WIDTH:] * fade + clouds[:, :256] * (1 - fade)  # no seam
     cover = np.clip((clouds - 0.05) * 2.2, 0, 0.85)[..., None]
     sky = sky * (1 - cover) + np.asarray(light.cloud, np.float32) * cover
-    return np.clip(sky, 0, 255).astype(np.uint8)
+    return np.clip(_with_hills(sky, light, rng), 0, 255).astype(np.uint8)
+
+
+def _with_hills(sky: np.ndarray, light: Light, rng: np.random.Generator) -> np.ndarray:
+    """Two hazy ranges of wooded hills around the horizon."""
+    elevation = np.linspace(SKY_TOP_RAD, SKY_BOTTOM_RAD, SKY_HEIGHT)[:, None]
+    around = np.linspace(0, 2 * np.pi, SKY_WIDTH, endpoint=False)
+    wood = np.asarray((72, 92, 70)) * light.shade(np.array([0, 0, 1.0]))
+    for height, haze in ((0.060, 0.75), (0.032, 0.55)):
+        crest = np.full(SKY_WIDTH, height)
+        for waves in (2, 3, 5, 9, 17, 31):
+            crest += height * 0.5 / waves**0.6 * np.sin(waves * around + rng.uniform(0, 2 * np.pi))
+        colour = haze * np.asarray(light.horizon) + (1 - haze) * wood
+        sky = np.where((elevation < crest)[..., None], colour.astype(np.float32), sky)
+    return sky

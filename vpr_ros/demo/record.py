@@ -3,8 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from vpr_ros.demo.light import DAY, EVENING, Light
 from vpr_ros.demo.renderer import Camera, Renderer
 from vpr_ros.demo.route import Drive
 from vpr_ros.demo.sequence import Lens, make_scene, render_views, views
+from vpr_ros.demo.surfaces import Surface
 from vpr_ros.demo.town import Town
 
 IMAGE_TOPIC = '/camera/image/compressed'
@@ -25,6 +25,7 @@ ODOMETRY_TOPIC = '/odom'
 TRUTH_TOPIC = '/ground_truth/pose'
 CAMERA_FRAME = 'camera_optical'
 RATE_HZ = 15.0
+CAMERA_PITCH_RAD = 0.09  # the camera looks up a little: more facades, less asphalt
 _JPEG_QUALITY = 92
 _START_NS = 1_700_000_000_000_000_000
 _LAP_NS = 600_000_000_000
@@ -75,6 +76,7 @@ def drifting_odometry(drive: Drive, seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 def record_lap(
     town: Town,
+    painted: Sequence[Surface],
     lap: Lap,
     camera: Camera,
     path: Path,
@@ -84,14 +86,15 @@ def record_lap(
 
     Args:
         town: The world.
+        painted: Its surfaces, by `paint_town`.
         lap: The drive.
         camera: The camera.
         path: Folder of the bag; it must not exist.
         progress: Is told pictures done and pictures in all.
     """
-    scene = make_scene(town, plan.make_traffic(town, lap.number), lap.light)
+    scene = make_scene(town, painted, plan.make_traffic(town, lap.number), lap.light)
     renderer, lens = Renderer(scene, camera), Lens(camera, lap.light.noise, lap.number)
-    places = views(lap.drive, pitch_jitter_rad=0.004, seed=lap.number)
+    places = views(lap.drive, pitch_rad=CAMERA_PITCH_RAD, pitch_jitter_rad=0.004, seed=lap.number)
     odometry, odometry_yaws = drifting_odometry(lap.drive, lap.number)
     orientations = lap.drive.orientations_xyzw
     odometry_orientations = Drive(odometry, odometry_yaws, lap.drive.driven_m).orientations_xyzw
@@ -110,7 +113,7 @@ def record_lap(
                 progress(number + 1, len(places))
 
 
-def _jpegs(pictures):
+def _jpegs(pictures: Iterator[np.ndarray]) -> Iterator[bytes]:
     for rgb in pictures:
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
         _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])

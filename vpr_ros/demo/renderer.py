@@ -21,6 +21,7 @@ NEAR_M = 0.3
 _HAZE_M = 260.0  # distance at which haze hides 63 %
 _HAZE_FROM_M = 20.0
 _COARSEST = 4  # halvings of a texture at most
+_LEAST_PIXELS = 6  # of a polygon's box; smaller ones are not drawn
 _FAR_GROUND_ROWS = 36  # rows below the horizon that are averaged from four times as many
 
 
@@ -110,7 +111,10 @@ class Renderer:
     def __init__(self, scene: Scene, camera: Camera) -> None:
         self._scene = scene
         self._camera = camera
+        self._inverse_matrix = np.linalg.inv(camera.matrix)
         self._textures = [_Texture(surface.texture) for surface in scene.surfaces]
+        sheets = {id(sprite.rgba): _Texture(sprite.rgba) for sprite in scene.sprites}
+        self._sheets = [sheets[id(sprite.rgba)] for sprite in scene.sprites]
         self._corners = np.stack([_four(surface.corners) for surface in scene.surfaces])
         self._origins = np.stack([surface.origin for surface in scene.surfaces])
         self._normals = np.stack([surface.normal for surface in scene.surfaces])
@@ -212,11 +216,11 @@ class Renderer:
         low = np.maximum(np.floor(pixels.min(axis=0)), 0).astype(int)
         high = np.minimum(np.ceil(pixels.max(axis=0)) + 1, (camera.width, camera.height))
         width, height = (high - low).astype(int)
-        if width <= 0 or height <= 0:
+        if width <= 0 or height <= 0 or width * height < _LEAST_PIXELS:
             return
         rows, columns = slice(low[1], low[1] + height), slice(low[0], low[0] + width)
         normal = rotation @ self._normals[index]
-        plane = normal @ np.linalg.inv(camera.matrix) / (normal @ points[0])
+        plane = normal @ self._inverse_matrix / (normal @ points[0])
         across = plane[0] * np.arange(low[0], low[0] + width)
         down = plane[1] * np.arange(low[1], low[1] + height) + plane[2]
         inverse_depth = (down[:, None].astype(np.float32) + across.astype(np.float32))
@@ -280,10 +284,10 @@ class Renderer:
         feet = feet @ view.camera_from_map.T
         order = np.argsort(-feet[:, 2], kind='stable')
         for index in order[(feet[order, 2] > 1.0) & (feet[order, 2] < 140.0)]:
-            self._draw_sprite(target, self._scene.sprites[index], feet[index])
+            self._draw_sprite(target, int(index), feet[index])
 
-    def _draw_sprite(self, target: _Target, sprite: Sprite, foot: np.ndarray) -> None:
-        camera = self._camera
+    def _draw_sprite(self, target: _Target, index: int, foot: np.ndarray) -> None:
+        camera, sprite = self._camera, self._scene.sprites[index]
         per_metre = camera.focal / foot[2]
         height = round(sprite.height_m * per_metre)
         width = round(height * sprite.rgba.shape[1] / sprite.rgba.shape[0])
@@ -298,9 +302,9 @@ class Renderer:
         shows = target.inverse_depth[y0:y1, x0:x1] < 1 / foot[2]
         if not shows.any():
             return
-        shrink = height < sprite.rgba.shape[0]
-        rgba = cv2.resize(sprite.rgba, (width, height),
-                          interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)  # fmt: skip
+        halvings = max(0, round(np.log2(sprite.rgba.shape[0] / height)))
+        sheet = self._sheets[index].reduced(halvings, halvings)
+        rgba = cv2.resize(sheet, (width, height), interpolation=cv2.INTER_LINEAR)
         rgba = rgba[y0 - top : y1 - top, x0 - left : x1 - left]
         alpha = (rgba[..., 3] * shows)[..., None].astype(np.float32) / 255
         part = target.rgb[y0:y1, x0:x1]

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 
@@ -15,14 +15,28 @@ from vpr_ros.demo.ground import paint_ground, paint_sky
 from vpr_ros.demo.light import Light
 from vpr_ros.demo.renderer import Camera, Renderer, Scene, Sprite, View
 from vpr_ros.demo.route import Drive
-from vpr_ros.demo.surfaces import car_surfaces, house_surfaces
+from vpr_ros.demo.surfaces import (
+    Surface,
+    block_surfaces,
+    car_surfaces,
+    house_surfaces,
+    lit,
+)
 from vpr_ros.demo.town import Prop, Town, Traffic
 
 
-def make_scene(town: Town, traffic: Traffic, light: Light) -> Scene:
-    """Paints the town under one light with one lap's traffic."""
-    surfaces = [s for house in town.houses for s in house_surfaces(house, light)]
-    surfaces += [s for car in traffic.cars for s in car_surfaces(car, light)]
+def paint_town(town: Town) -> list[Surface]:
+    """Everything that stays, painted once; light is put on it by `make_scene`."""
+    surfaces = [s for house in town.houses for s in house_surfaces(house)]
+    return surfaces + [s for block in town.blocks for s in block_surfaces(block)]
+
+
+def make_scene(
+    town: Town, painted: Sequence[Surface], traffic: Traffic, light: Light
+) -> Scene:
+    """The painted town under one light with one lap's traffic."""
+    cars = [s for car in traffic.cars for s in car_surfaces(car)]
+    surfaces = [lit(surface, light) for surface in (*painted, *cars)]
     pictures = {
         'tree': [sprites.tree(variant, light) for variant in range(6)],
         'person': [sprites.person(variant, light) for variant in range(8)],
@@ -61,11 +75,13 @@ class Lens:
         return cv2.add(shaded, noise, dtype=cv2.CV_8U)
 
 
-def views(drive: Drive, *, pitch_jitter_rad: float, seed: int) -> list[View]:
-    """The camera's views along a drive; the suspension pitches it a little."""
+def views(
+    drive: Drive, *, pitch_rad: float, pitch_jitter_rad: float, seed: int
+) -> list[View]:
+    """The camera's views along a drive: tilted up by `pitch_rad`, shaken by the suspension."""
     pitches = np.random.default_rng((seed, 3)).normal(0, pitch_jitter_rad, len(drive) + 8)
     smooth = np.convolve(pitches, np.ones(9) / 3, 'valid')
-    return [View(position, float(yaw), float(pitch))
+    return [View(position, float(yaw), pitch_rad + float(pitch))
             for position, yaw, pitch in zip(drive.positions, drive.yaws, smooth,
                                             strict=True)]  # fmt: skip
 

@@ -1,21 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Flat textured polygons in the world, and the walls, roofs and cars made of them."""
+"""Flat painted polygons in the world, and the walls, roofs and cars made of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 
 from vpr_ros.demo import paint
-from vpr_ros.demo.facade import STYLES, Facade, paint_facade
+from vpr_ros.demo.facade import STYLES, Facade, paint_facade, paint_mural
 from vpr_ros.demo.light import Light
-from vpr_ros.demo.town import Car, House
+from vpr_ros.demo.town import Block, Car, House
 
 EAVES_M = 0.4
 CAR_PIXELS_PER_M = 40
+_CAR_VISIBLE_M = 50.0
+_LAMP = (168, 132, 78)  # RGB that a lit window adds
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,8 @@ class Surface:
     right: np.ndarray  # (3,)
     down: np.ndarray  # (3,)
     pixels_per_m: float
-    texture: np.ndarray  # RGB uint8 (H, W, 3)
+    texture: np.ndarray  # RGB uint8 (H, W, 3); the paint itself, until `lit` puts light on it
+    glow: np.ndarray | None = None  # uint8 (H, W): which windows a lamp lights first; 0: none
     visible_m: float = 400.0  # not drawn from farther away
 
     @property
@@ -41,70 +44,136 @@ class Surface:
 
 
 def rectangle(
-    top_left: np.ndarray, right: np.ndarray, down: np.ndarray, texture: np.ndarray,
-    *, pixels_per_m: float, visible_m: float = 400.0,
-) -> Surface:  # fmt: skip
-    """A whole texture as a surface."""
+    top_left: np.ndarray,
+    right: np.ndarray,
+    down: np.ndarray,
+    texture: np.ndarray,
+    *,
+    pixels_per_m: float,
+) -> Surface:
+    """A whole texture as a surface; float textures (H, W, 3) are rounded to uint8."""
     height, width = np.asarray(texture.shape[:2]) / pixels_per_m
     corners = np.stack([top_left, top_left + width * right,
                         top_left + width * right + height * down,
                         top_left + height * down])  # fmt: skip
-    return Surface(corners, top_left, right, down, pixels_per_m, texture, visible_m)
+    return Surface(corners, top_left, right, down, pixels_per_m, _uint8(texture))
 
 
-def lit(albedo: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """Albedo (H, W, 3) times a light factor (3,), uint8."""
-    return np.clip(np.asarray(albedo, np.float32) * factor, 0, 255).astype(np.uint8)
+def _uint8(texture: np.ndarray) -> np.ndarray:
+    return texture if texture.dtype == np.uint8 else np.clip(texture, 0, 255).astype(np.uint8)
 
 
-def _lit_facade(facade: Facade, normal: np.ndarray, light: Light) -> np.ndarray:
-    texture = lit(facade.albedo, light.shade(normal))
-    if light.lit_windows:
-        glows = facade.glow > 255 * (1 - light.lit_windows)
-        texture[glows] = (0.35 * texture[glows] + np.asarray((168, 132, 78))).astype(np.uint8)
-    return texture
+def lit(surface: Surface, light: Light) -> Surface:
+    """The surface under a light: sun and sky on the paint, lamps behind some of the windows."""
+    factor = light.shade(surface.normal)
+    texture = cv2.transform(surface.texture, np.diag(factor))
+    if light.lit_windows and surface.glow is not None:
+        glows = surface.glow > 255 * (1 - light.lit_windows)
+        texture[glows] = (0.35 * texture[glows] + np.asarray(_LAMP)).astype(np.uint8)
+    return replace(surface, texture=texture, glow=None)
 
 
 def _up(xy: np.ndarray, z: float) -> np.ndarray:
     return np.array([xy[0], xy[1], z], float)
 
 
-def _walls(house: House) -> Iterator[tuple[str, np.ndarray, np.ndarray, float]]:
+def _walls(
+    box: tuple[float, ...], front: tuple[float, float] = (1.0, 0.0)
+) -> Iterator[tuple[str, np.ndarray, np.ndarray, float]]:
     """Each wall as (name, outward normal (2,), left end seen from outside (2,), width)."""
-    x_min, y_min, x_max, y_max = house.box
+    x_min, y_min, x_max, y_max = box
     middle = np.array([(x_min + x_max) / 2, (y_min + y_max) / 2])
     half = np.array([(x_max - x_min) / 2, (y_max - y_min) / 2])
-    front = np.asarray(house.front)
-    side = np.array([-front[1], front[0]])
-    for name, normal in (('front', front), ('left', side), ('right', -side), ('back', -front)):
+    towards = np.asarray(front)
+    side = np.array([-towards[1], towards[0]])
+    for name, normal in (('front', towards), ('left', side), ('right', -side), ('back', -towards)):
         along = np.array([-normal[1], normal[0]])
         width = float(abs(along) @ half)
         yield name, normal, middle + normal * half - along * width, 2 * width
 
 
-def house_surfaces(house: House, light: Light) -> list[Surface]:
+def _wall_surface(
+    left: np.ndarray, normal: np.ndarray, height_m: float, texture: np.ndarray
+) -> Surface:
+    """An upright wall from its left end, as seen from outside, up to `height_m`."""
+    right = np.array([-normal[1], normal[0], 0.0])
+    return rectangle(_up(left, height_m), right, np.array([0, 0, -1.0]), texture,
+                     pixels_per_m=paint.PIXELS_PER_M)  # fmt: skip
+
+
+def house_surfaces(house: House) -> list[Surface]:
     """The four walls of a house and its roof."""
     surfaces = []
-    for number, (name, normal, left, width) in enumerate(_walls(house)):
-        facade = paint_facade(
-            STYLES[house.style], width_m=width, storeys=house.storeys,
-            colour=np.asarray(house.colour), seed=house.seed + number,
+    style, colour = STYLES[house.style], np.asarray(house.colour)
+    for number, (name, normal, left, width) in enumerate(_walls(house.box, house.front)):
+        paint_wall = paint_facade
+        if name in ('left', 'right') and house.seed % 4 == number % 4:
+            paint_wall = paint_mural
+        facade = paint_wall(
+            style, width_m=width, storeys=house.storeys, colour=colour,
+            seed=house.seed + number,
             ground_floor=house.ground_floor if name == 'front' else 'plain',
         )  # fmt: skip
-        outward = _up(normal, 0)
-        right = np.array([-normal[1], normal[0], 0.0])
-        surfaces.append(rectangle(_up(left, house.height_m), right, np.array([0, 0, -1.0]),
-                                  _lit_facade(facade, outward, light),
-                                  pixels_per_m=paint.PIXELS_PER_M))  # fmt: skip
+        wall = _wall_surface(left, normal, house.height_m, facade.albedo)
+        surfaces.append(replace(wall, glow=facade.glow))
     if house.roof == 'gable':
-        surfaces += _gable_roof(house, light)
+        surfaces += _gable_roof(house)
     return surfaces
 
 
-def _gable_roof(house: House, light: Light) -> list[Surface]:
+def block_surfaces(block: Block) -> list[Surface]:
+    """The walls of a plain box, and what covers it: a flat top or a tower's pyramid."""
+    rng = np.random.default_rng(block.seed)
+    colour = np.asarray(block.colour)
+    surfaces = []
+    for _, normal, left, width in _walls(block.box):
+        rows, columns = (max(2, round(m * paint.PIXELS_PER_M)) for m in (block.height_m, width))
+        if block.kind == 'hedge':
+            albedo = paint.leaves(rows, columns, colour, rng)
+        elif block.kind == 'tower':
+            albedo = paint_facade(STYLES['church'], width_m=width, seed=block.seed, colour=colour,
+                                  storeys=round(block.height_m / 8), ground_floor='plain'
+                                  ).albedo.astype(np.float32)  # fmt: skip
+        else:
+            albedo = paint.wall('stone' if block.kind == 'wall' else 'boards', rows, columns,
+                                colour, rng)  # fmt: skip
+        height_m = albedo.shape[0] / paint.PIXELS_PER_M
+        surfaces.append(_wall_surface(left, normal, height_m, albedo))
+        if block.kind == 'tower':
+            surfaces.append(_spire(left, normal, width, height_m, rng))
+    if block.kind != 'tower':
+        surfaces.append(_flat_top(block, rng))
+    return surfaces
+
+
+def _flat_top(block: Block, rng: np.random.Generator) -> Surface:
+    x_min, y_min, x_max, y_max = block.box
+    rows, columns = (max(2, round(m * paint.PIXELS_PER_M)) for m in (y_max - y_min, x_max - x_min))
+    albedo = paint.leaves(rows, columns, np.asarray(block.colour), rng)
+    return rectangle(np.array([x_min, y_max, block.height_m]), np.array([1.0, 0, 0]),
+                     np.array([0, -1.0, 0]), albedo, pixels_per_m=paint.PIXELS_PER_M)  # fmt: skip
+
+
+def _spire(
+    left: np.ndarray, normal: np.ndarray, width: float, height_m: float,
+    rng: np.random.Generator,
+) -> Surface:  # fmt: skip
+    """One of the four triangles of a tower's roof."""
+    right = np.array([-normal[1], normal[0], 0.0])
+    down = np.array([normal[0] * width / 2, normal[1] * width / 2, -1.3 * width])
+    slope = float(np.linalg.norm(down))
+    down /= slope
+    eaves = _up(left, height_m)
+    corners = np.stack([eaves + width / 2 * right - slope * down, eaves + width * right, eaves])
+    scale = paint.PIXELS_PER_M / 2
+    tiles = paint.roof(round(slope * scale), round(width * scale), np.array((88, 118, 108)), rng)
+    return Surface(corners, eaves - slope * down, right, down, scale, _uint8(tiles))
+
+
+def _gable_roof(house: House) -> list[Surface]:
     """Two slopes, their ridge along the front, and the triangles below its ends."""
     rng = np.random.default_rng(house.seed + 11)
-    walls = {name: (normal, left, width) for name, normal, left, width in _walls(house)}
+    walls = {name: (normal, left, width) for name, normal, left, width in _walls(house.box, house.front)}
     depth = walls['left'][2]
     rise = 0.42 * depth
     surfaces = []
@@ -117,23 +186,23 @@ def _gable_roof(house: House, light: Light) -> list[Surface]:
         ridge = _up(left - normal * depth / 2, house.height_m + rise)
         rows, columns = (round(paint.PIXELS_PER_M / 2 * m) for m in (slope + EAVES_M, width))
         tiles = paint.roof(rows, columns, np.asarray(house.roof_colour), rng)
-        texture = lit(tiles, light.shade(np.cross(down, right)))
-        surfaces.append(rectangle(ridge, right, down, texture,
+        surfaces.append(rectangle(ridge, right, down, tiles,
                                   pixels_per_m=paint.PIXELS_PER_M / 2))  # fmt: skip
     for name in ('left', 'right'):
-        surfaces.append(_gable(house, light, walls[name], rise, rng))
+        surfaces.append(_gable(house, walls[name], rise, rng))
     return surfaces
 
 
-def _gable(house: House, light: Light, wall: tuple, rise: float, rng: np.random.Generator):
+def _gable(house: House, wall: tuple, rise: float, rng: np.random.Generator) -> Surface:
     normal, left, width = wall
     right, down = np.array([-normal[1], normal[0], 0.0]), np.array([0, 0, -1.0])
     rows, columns = (max(2, round(paint.PIXELS_PER_M * m)) for m in (rise, width))
-    texture = lit(paint.wall(STYLES[house.style].material, rows, columns,
-                             np.asarray(house.colour), rng), light.shade(_up(normal, 0)))  # fmt: skip
+    bare = paint.wall(STYLES[house.style].material, rows, columns, np.asarray(house.colour), rng)
     foot = _up(left, house.height_m)
     corners = np.stack([foot - rise * down + width / 2 * right, foot + width * right, foot])
-    return Surface(corners, foot - rise * down, right, down, paint.PIXELS_PER_M, texture)
+    return Surface(
+        corners, foot - rise * down, right, down, paint.PIXELS_PER_M, _uint8(bare)
+    )
 
 
 def _car_side(car: Car, length: float, height: float) -> np.ndarray:
@@ -180,7 +249,9 @@ class _CarFrame:
     def point(self, ahead: float, left: float, up: float) -> np.ndarray:
         return _up(self.centre + ahead * self.ahead + left * self.left, up)
 
-    def panel(self, corners: list[tuple[float, float, float]], texture: np.ndarray, light: Light):
+    def panel(
+        self, corners: list[tuple[float, float, float]], texture: np.ndarray
+    ) -> Surface:
         """A panel given clockwise from its top left, seen from outside; the texture is stretched."""
         points = np.stack([self.point(*corner) for corner in corners])
         down = points[3] - points[0]
@@ -193,11 +264,13 @@ class _CarFrame:
         origin = points[3] - height * down
         size = (max(2, round(width * CAR_PIXELS_PER_M)), max(2, round(height * CAR_PIXELS_PER_M)))
         texture = cv2.resize(texture, size, interpolation=cv2.INTER_AREA)
-        texture = lit(texture, light.shade(np.cross(down, right)))
-        return Surface(points, origin, right, down, CAR_PIXELS_PER_M, texture, 70.0)
+        return Surface(
+            points, origin, right, down, CAR_PIXELS_PER_M, _uint8(texture),
+            visible_m=_CAR_VISIBLE_M,
+        )  # fmt: skip
 
 
-def car_surfaces(car: Car, light: Light) -> list[Surface]:
+def car_surfaces(car: Car) -> list[Surface]:
     """Body, bonnet and cabin of a parked car or van."""
     frame = _CarFrame(car)
     length, width = 2.1, 0.86  # half sizes
@@ -226,4 +299,4 @@ def car_surfaces(car: Car, light: Light) -> list[Surface]:
         ([(c, -w, top), (b, -w, top), (a, -width, belt), (d, -width, belt)], cabin),
         ([(b, w, top), (b, -w, top), (c, -w, top), (c, w, top)], paint_),
     ]  # fmt: skip
-    return [frame.panel(corners, texture, light) for corners, texture in panels]
+    return [frame.panel(corners, texture) for corners, texture in panels]

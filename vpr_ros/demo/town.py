@@ -30,7 +30,8 @@ class Street:
     mix: tuple[str, ...]
     shops: float = 0.0  # fraction of its houses with a shop
     tree_pitch_m: float = 0.0  # 0: no trees
-    gardens: float = 0.0  # chance of a gap between two houses
+    setback: float = 0.0  # fraction of its houses that stand behind a front garden
+    parks: float = 0.1  # fraction of its plots with trees in place of a house
 
     @property
     def along(self) -> np.ndarray:
@@ -72,6 +73,17 @@ class House:
 
 
 @dataclass(frozen=True)
+class Block:
+    """A plain box on the ground: hedge, garden wall, kiosk or tower."""
+
+    kind: str
+    box: tuple[float, float, float, float]  # x_min, y_min, x_max, y_max
+    height_m: float
+    colour: tuple[float, float, float]  # RGB 0..255
+    seed: int
+
+
+@dataclass(frozen=True)
 class Prop:
     """Something that stands on the pavement: a kind of picture, a place and a height."""
 
@@ -97,6 +109,7 @@ class Town:
 
     streets: tuple[Street, ...]
     houses: tuple[House, ...]
+    blocks: tuple[Block, ...]
     props: tuple[Prop, ...]
     lap_one: tuple[tuple[float, float], ...]  # corners of the drive
     lap_two: tuple[tuple[float, float], ...]
@@ -124,23 +137,26 @@ def overlaps(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 
 
 STREETS = (
-    Street('Market Street', (-30, 0), (126, 0), ('townhouse', 'palazzo', 'timber'), shops=0.75),
-    Street('Brick Lane', (96, -30), (96, 94), ('terrace', 'terrace', 'warehouse'), shops=0.15,
-           tree_pitch_m=17.0),
-    Street('Tower Avenue', (126, 64), (-30, 64), ('apartment', 'office', 'palazzo'), shops=0.35,
-           tree_pitch_m=11.0),
-    Street('Garden Row', (0, 94), (0, -30), ('cottage', 'timber', 'townhouse'), tree_pitch_m=14.0,
-           gardens=0.5),
+    Street('Market Street', (-30, 0), (126, 0), ('townhouse', 'palazzo', 'timber', 'office'),
+           shops=0.75, parks=0.06),
+    Street('Brick Lane', (96, -30), (96, 94), ('terrace', 'terrace', 'warehouse', 'apartment'),
+           shops=0.15, tree_pitch_m=17.0, parks=0.12, setback=0.2),
+    Street('Tower Avenue', (126, 64), (-30, 64), ('apartment', 'office', 'palazzo', 'townhouse'),
+           shops=0.35, tree_pitch_m=13.0, parks=0.16, setback=0.15),
+    Street('Garden Row', (0, 94), (0, -30), ('cottage', 'timber', 'townhouse'),
+           tree_pitch_m=14.0, parks=0.15, setback=0.6),
     # Never visited in lap one. Twin Row has Brick Lane's terraces: the trap.
     Street('Twin Row', (66, 72), (66, 134), ('terrace', 'terrace', 'cottage'), tree_pitch_m=19.0),
     Street('Mill Road', (92, 112), (0, 112), ('warehouse', 'timber', 'apartment'), shops=0.3),
     Street('Chapel Hill', (26, 134), (26, 72), ('cottage', 'palazzo', 'townhouse'), shops=0.3,
-           tree_pitch_m=15.0),
+           tree_pitch_m=15.0, setback=0.3),
 )  # fmt: skip
 
 LAP_ONE = ((20, 0), (96, 0), (96, 64), (0, 64), (0, 0), (30, 0))
 LAP_TWO = ((20, 0), (96, 0), (96, 64), (66, 64), (66, 112), (26, 112), (26, 64), (0, 64), (0, 0),
            (20, 0))  # fmt: skip
+
+TOWERS = (((40, 16, 46, 22), 27.0), ((-22, 40, -17, 45), 21.0), ((112, 22, 118, 28), 24.0))
 
 _PALETTES = {
     'brick': ((150, 74, 56), (128, 62, 50), (168, 98, 70), (182, 142, 104)),
@@ -155,23 +171,21 @@ _CARS = ((32, 34, 40), (196, 198, 202), (150, 24, 28), (30, 56, 112), (228, 228,
          (88, 96, 98), (36, 82, 62), (178, 150, 96))  # fmt: skip
 
 
+_STOREYS = {'office': (3, 8), 'apartment': (3, 7), 'cottage': (1, 3), 'warehouse': (1, 4)}
+
+
 def _house(
     street: Street, box: tuple[float, ...], front: np.ndarray, rng: np.random.Generator
 ) -> House:
     kind = str(rng.choice(street.mix))
-    style = STYLES[kind]
-    palette = _PALETTES[style.material]
-    colour = np.clip(np.asarray(palette[rng.integers(len(palette))]) * rng.normal(1, 0.05, 3),
-                     20, 240)  # fmt: skip
-    low, high = {'office': (4, 8), 'apartment': (4, 7), 'cottage': (2, 3), 'warehouse': (2, 4)}.get(
-        kind, (2, 5)
-    )
+    palette = _PALETTES[STYLES[kind].material]
+    tint = np.asarray(palette[rng.integers(len(palette))]) * rng.normal(1, 0.05, 3)
     return House(
-        box=box,
+        box=(box[0], box[1], box[2], box[3]),
         front=(float(front[0]), float(front[1])),
         style=kind,
-        storeys=int(rng.integers(low, high)),
-        colour=tuple(float(c) for c in colour),
+        storeys=int(rng.integers(*_STOREYS.get(kind, (2, 5)))),
+        colour=_rgb(np.clip(tint, 20, 240)),
         roof='flat' if kind in ('office', 'apartment', 'palazzo') else 'gable',
         roof_colour=_ROOFS[rng.integers(len(_ROOFS))],
         ground_floor='shop' if rng.random() < street.shops else 'door',
@@ -179,24 +193,92 @@ def _house(
     )
 
 
-def _build_side(
-    street: Street, side: int, taken: list[tuple[float, ...]], rng: np.random.Generator
-) -> list[House]:
-    """Houses along one side (+1 left, -1 right); they keep off the boxes in `taken`."""
-    houses: list[House] = []
-    front = -side * np.array([-street.along[1], street.along[0]])
-    at = 0.0
-    while at < street.length_m - 5:
-        width, depth = float(rng.uniform(6.5, 12.5)), float(rng.uniform(7.5, 9.5))
-        box = bounds(street.point(at, side * STREET_M),
-                     street.point(at + width, side * (STREET_M + depth)))  # fmt: skip
-        if any(overlaps(box, other) for other in taken):
-            at += 0.5
-            continue
-        houses.append(_house(street, box, front, rng))
-        taken.append(box)
-        at += width + (float(rng.uniform(2, 6)) if rng.random() < street.gardens else 0.0)
-    return houses
+def _rgb(values: np.ndarray) -> tuple[float, float, float]:
+    return float(values[0]), float(values[1]), float(values[2])
+
+
+class _Builder:
+    """Fills the plots along the streets; nothing overlaps what was built before."""
+
+    def __init__(self, streets: tuple[Street, ...], rng: np.random.Generator) -> None:
+        self.houses: list[House] = []
+        self.blocks: list[Block] = []
+        self.trees: list[Prop] = []
+        self._taken: list[tuple[float, ...]] = [s.corridor(STREET_M) for s in streets]
+        self._rng = rng
+
+    def build_side(self, street: Street, side: int) -> None:
+        """Plots along one side, +1 left, -1 right."""
+        rng = self._rng
+        at = 0.0
+        while at < street.length_m - 5:
+            width, depth = float(rng.uniform(6.5, 12.5)), float(rng.uniform(7.5, 9.5))
+            garden = 4.0 if rng.random() < street.setback else 0.0
+            plot = self._plot(street, side, (at, at + width), (0.0, garden + depth))
+            if not self._is_free(plot):
+                at += 0.5
+                continue
+            self._taken.append(plot)
+            if rng.random() < street.parks:
+                self._park(plot)
+            else:
+                house = self._plot(street, side, (at, at + width), (garden, garden + depth))
+                front = -side * np.array([-street.along[1], street.along[0]])
+                self.houses.append(_house(street, house, front, rng))
+                if garden:
+                    self._garden(street, side, at, at + width)
+            at += width
+
+    def close_ends(self, streets: tuple[Street, ...]) -> None:
+        """A house across each loose end, so that no street runs into the void."""
+        for street in streets:
+            for at, sign in ((0.0, -1), (street.length_m, 1)):
+                box = bounds(street.point(at, 9.0), street.point(at + sign * 9.0, -9.0))
+                if self._is_free(box):
+                    self._taken.append(box)
+                    self.houses.append(_house(street, box, -sign * street.along, self._rng))
+
+    def tower(self, box: tuple[float, float, float, float], height_m: float) -> None:
+        """A tower that shows above the roofs."""
+        self._taken.append(box)
+        self.blocks.append(Block('tower', box, height_m, (176, 160, 134), 5))
+
+    def _plot(
+        self, street: Street, side: int, along: tuple[float, float], deep: tuple[float, float]
+    ) -> tuple[float, float, float, float]:
+        return bounds(street.point(along[0], side * (STREET_M + deep[0])),
+                      street.point(along[1], side * (STREET_M + deep[1])))  # fmt: skip
+
+    def _is_free(self, box: tuple[float, ...]) -> bool:
+        return not any(overlaps(box, other) for other in self._taken)
+
+    def _park(self, plot: tuple[float, float, float, float]) -> None:
+        rng = self._rng
+        for _ in range(int(rng.integers(3, 7))):
+            x, y = rng.uniform(plot[:2], plot[2:])
+            self._tree(float(x), float(y), float(rng.uniform(5, 11)))
+        if rng.random() < 0.5:
+            x, y = rng.uniform(np.add(plot[:2], 1), np.subtract(plot[2:], 3))
+            self._block('kiosk', (float(x), float(y), float(x) + 2.4, float(y) + 2.4), 2.8)
+
+    def _garden(self, street: Street, side: int, start: float, end: float) -> None:
+        rng = self._rng
+        kind = str(rng.choice(['hedge', 'wall', 'open']))
+        if kind != 'open':
+            box = self._plot(street, side, (start, end - 1.2), (0.1, 0.6))
+            self._block(kind, box, float(rng.uniform(0.8, 1.5)))
+        if rng.random() < 0.7:
+            x, y = street.point(float(rng.uniform(start + 1, end - 1)), side * (STREET_M + 2.2))
+            self._tree(float(x), float(y), float(rng.uniform(3, 6)))
+
+    def _block(self, kind: str, box: tuple[float, float, float, float], height: float) -> None:
+        colour = {'hedge': (74, 104, 54), 'wall': (166, 154, 136)}.get(
+            kind, _CARS[self._rng.integers(len(_CARS))]
+        )
+        self.blocks.append(Block(kind, box, height, colour, int(self._rng.integers(2**31))))
+
+    def _tree(self, x: float, y: float, height: float) -> None:
+        self.trees.append(Prop('tree', (x, y), height, int(self._rng.integers(6))))
 
 
 def _terrace(houses: list[House]) -> list[House]:
@@ -206,21 +288,6 @@ def _terrace(houses: list[House]) -> list[House]:
         if h.style == 'terrace' else h
         for h in houses
     ]  # fmt: skip
-
-
-def _close_ends(
-    streets: tuple[Street, ...], taken: list[tuple[float, ...]], rng: np.random.Generator
-) -> list[House]:
-    """A tall house across each loose end, so that no street runs into the void."""
-    houses = []
-    for street in streets:
-        for at, sign in ((0.0, -1), (street.length_m, 1)):
-            box = bounds(street.point(at, 9.0), street.point(at + sign * 9.0, -9.0))
-            if not any(overlaps(box, other) for other in taken):
-                house = _house(street, box, -sign * street.along, rng)
-                houses.append(house)
-                taken.append(box)
-    return houses
 
 
 def _furnish(streets: tuple[Street, ...], rng: np.random.Generator) -> list[Prop]:
@@ -252,14 +319,22 @@ def on_pavement(streets: tuple[Street, ...], own: Street, point: np.ndarray) -> 
 def make_town(seed: int = 0) -> Town:
     """The demo's town; the same seed gives the same town."""
     rng = np.random.default_rng(seed)
-    taken: list[tuple[float, ...]] = [street.corridor(STREET_M) for street in STREETS]
-    houses: list[House] = []
+    builder = _Builder(STREETS, rng)
+    for box, height in TOWERS:
+        builder.tower(box, height)
     for street in STREETS:
         for side in (-1, 1):
-            houses += _build_side(street, side, taken, rng)
-    houses += _close_ends(STREETS, taken, rng)
-    props = _furnish(STREETS, rng)
-    return Town(STREETS, tuple(_terrace(houses)), tuple(props), LAP_ONE, LAP_TWO, seed)
+            builder.build_side(street, side)
+    builder.close_ends(STREETS)
+    return Town(
+        streets=STREETS,
+        houses=tuple(_terrace(builder.houses)),
+        blocks=tuple(builder.blocks),
+        props=(*_furnish(STREETS, rng), *builder.trees),
+        lap_one=LAP_ONE,
+        lap_two=LAP_TWO,
+        seed=seed,
+    )
 
 
 def make_traffic(town: Town, seed: int) -> Traffic:
@@ -279,9 +354,10 @@ def make_traffic(town: Town, seed: int) -> Traffic:
                                     bool(rng.random() < 0.2)))  # fmt: skip
             for at in rng.uniform(0, street.length_m, int(street.length_m / 9)):
                 point = street.point(float(at), side * float(rng.uniform(5.8, 7.5)))
-                people.append(Prop('person', (float(point[0]), float(point[1])),
-                                   float(rng.uniform(1.55, 1.9)),
-                                   int(rng.integers(8))))  # fmt: skip
+                person = Prop('person', (float(point[0]), float(point[1])),
+                              float(rng.uniform(1.55, 1.9)), int(rng.integers(8)))  # fmt: skip
+                if on_pavement(town.streets, street, point):
+                    people.append(person)
     return Traffic(tuple(cars), tuple(people))
 
 

@@ -13,6 +13,7 @@ from vpr_ros import evaluation
 from vpr_ros.demo.record import CAMERA_FRAME, ODOMETRY_TOPIC, TRUTH_TOPIC, make_laps, record_lap
 from vpr_ros.demo.renderer import Camera
 from vpr_ros.demo.scoring import Track, positives_by_pose
+from vpr_ros.demo.sequence import paint_town
 from vpr_ros.demo.town import Town, make_town
 from vpr_ros.errors import SourceError
 from vpr_ros.extractor import DescriptorExtractor
@@ -22,6 +23,7 @@ from vpr_ros.pose_lookup import PosesByTime
 from vpr_ros.sources import BagSource, PictureFolder, Source
 
 WITHIN_M, WITHIN_DEG = 8.0, 30.0
+MAP_SPACING_M = 1.5
 _MAX_GAP_S = 0.5
 _MAX_POSE_GAP_S = 1.0
 Progress = Callable[[str, int, int], None]  # what, done, of how many (0: not known)
@@ -71,11 +73,13 @@ def town_trial(
 ) -> Trial:
     """Render both laps into bags below `out` and build a map from the first."""
     town = make_town(seed)
+    progress('painting the town', 0, 0)
+    painted = paint_town(town)
     bags = []
     for lap in make_laps(town, spacing_m=spacing_m):
         path = out / f'lap_{lap.number}'
         what = f'rendering lap {lap.number} ({lap.light.name})'
-        record_lap(town, lap, camera or Camera(), path,
+        record_lap(town, painted, lap, camera or Camera(), path,
                    lambda done, total, what=what: progress(what, done, total))  # fmt: skip
         bags.append(BagSource(path))
     poses = bags[0].poses(TRUTH_TOPIC)
@@ -83,7 +87,7 @@ def town_trial(
     report = build_map(
         bags[0], extractor, out / 'map', overwrite=True, resume=False,
         poses=PosesByTime(poses.trajectory, max_gap_s=_MAX_GAP_S),
-        options=BuildOptions(min_distance_m=1.0, min_angle_deg=10.0),
+        options=BuildOptions(min_distance_m=MAP_SPACING_M, min_angle_deg=10.0),
         progress=lambda done, _: progress('building the map', done, bags[0].num_frames),
     )  # fmt: skip
     track = _track_of(bags[1], TRUTH_TOPIC)
