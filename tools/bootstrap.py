@@ -278,9 +278,9 @@ def _pip_install(machine: Machine, files: Sequence[Path]) -> tuple[str, ...]:
         constraints = str(machine.root / CONSTRAINTS)
         listed = (argument for file in files for argument in ('-r', str(machine.root / file)))
         return (*command, '-c', constraints, *listed)
-    # NumPy 2 over a distribution's NumPy 1 crashes its cv_bridge: what is there stays as it is.
-    numpy = machine.installed.get('numpy', '')
-    keep = (f'numpy=={numpy}',) if numpy else ()
+    # A distribution's cv_bridge is built for one major version of NumPy and crashes with the next.
+    major = machine.installed.get('numpy', '').partition('.')[0]
+    keep = (f'numpy>=1.26,<{int(major) + 1}',) if major else ()
     wanted = (line for file in files for line in requirement_lines(machine.root / file))
     lacking = (line for line in wanted if MODULE_OF.get(_name(line)) not in machine.installed)
     return (*command, *keep, *lacking)
