@@ -161,6 +161,13 @@ def test_change_repeats_its_step_and_what_rests_on_it(workshop):
     assert diary() == ['first', 'second']
 
 
+def test_another_distribution_repeats_everything(workshop):
+    machine, steps, diary = workshop
+    bootstrap.bring_up_to_date(machine, steps)
+    bootstrap.bring_up_to_date(replace(machine, ros_distro='kilted'), steps)
+    assert diary() == ['first', 'second'] * 2
+
+
 def test_optional_steps_do_not_disturb_each_other(workshop):
     machine, (first, second), diary = workshop
     first, second = replace(first, optional=True), replace(second, optional=True)

@@ -302,7 +302,7 @@ def _name(requirement: str) -> str:
 def bring_up_to_date(machine: Machine, steps: Sequence[Step]) -> None:
     """Run the steps that are due; a step is due when it or one it rests on has changed."""
     stamps = machine.venv / '.stamps'
-    base = hashlib.sha256(str(machine.root).encode())
+    base = hashlib.sha256(f'{machine.root}{machine.ros_distro}'.encode())
     for step in steps:
         digest = base.copy() if step.optional else base
         digest.update(step_hash(machine.root, step))
