@@ -8,7 +8,8 @@ import pytest
 
 from vpr_ros.bag_messages import POSE_STAMPED, header, pose
 from vpr_ros.bag_poses import BagPoses, read_bag_poses
-from vpr_ros.bags import Bag, BagWriter
+from vpr_ros.bag_writer import BagWriter
+from vpr_ros.bags import Bag
 from vpr_ros.errors import SourceError
 
 T0 = 1_700_000_000_000_000_000

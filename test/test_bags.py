@@ -13,7 +13,8 @@ import pytest
 import yaml
 from rosbags.rosbag2 import CompressionFormat, CompressionMode, StoragePlugin, Writer
 
-from vpr_ros.bags import Bag, BagWriter, is_bag
+from vpr_ros.bag_writer import BagWriter
+from vpr_ros.bags import Bag, is_bag
 from vpr_ros.conversions import rgb_from_compressed, rgb_from_image
 from vpr_ros.errors import SourceError
 

@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vpr_ros.bags import BagWriter
+from vpr_ros.bag_writer import BagWriter
 from vpr_ros.cli import main
 from vpr_ros.place_map import PlaceMap
 

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 import pytest
 
-from vpr_ros.bags import BagWriter
+from vpr_ros.bag_writer import BagWriter
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import BuildOptions, build_map

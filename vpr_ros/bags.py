@@ -16,11 +16,8 @@ from typing import Any
 from rosbags.rosbag2 import Reader
 
 from vpr_ros.bag_messages import IMAGE, PICTURE_TYPES, POSE_TYPES, TYPESTORE
-from vpr_ros.bag_writer import BagWriter
 from vpr_ros.conversions import stamp_ns_from_msg
 from vpr_ros.errors import SourceError
-
-__all__ = ['STAMPS', 'Bag', 'BagWriter', 'Topic', 'is_bag']
 
 STAMPS = ('header', 'record')
 _STORAGE_SUFFIXES = ('.mcap', '.db3')

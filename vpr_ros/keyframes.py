@@ -4,10 +4,28 @@
 from __future__ import annotations
 
 import math
+from typing import Protocol
 
 import numpy as np
 
 from vpr_ros.poses import rotation_angle
+
+
+class Selector(Protocol):
+    """Chooses the pictures that become places."""
+
+    def wants(self, position: np.ndarray, orientation_xyzw: np.ndarray) -> bool:
+        """Tell whether a picture taken there would be a new place.
+
+        Args:
+            position: (3,) metres; NaN: unknown.
+            orientation_xyzw: (4,) unit quaternion; NaN: unknown.
+        """
+        ...
+
+    def remember(self, position: np.ndarray, orientation_xyzw: np.ndarray) -> None:
+        """Make this the last place."""
+        ...
 
 
 class KeyframeSelector:
@@ -20,12 +38,7 @@ class KeyframeSelector:
         self._last: tuple[np.ndarray, np.ndarray] | None = None
 
     def wants(self, position: np.ndarray, orientation_xyzw: np.ndarray) -> bool:
-        """Tell whether a picture taken there would be a new place.
-
-        Args:
-            position: (3,) metres.
-            orientation_xyzw: (4,) unit quaternion; NaN: unknown, then only distance counts.
-        """
+        """Tell whether either limit is reached; without orientations only distance counts."""
         if self._last is None:
             return True
         last_position, last_orientation = self._last

@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpr_ros.errors import SourceError
+from vpr_ros.frames import Frame, Source
 from vpr_ros.pose_files import PoseTable
 from vpr_ros.poses import NS_PER_S, Trajectory
-from vpr_ros.sources import Frame, Source
 
 Pose = tuple[np.ndarray, np.ndarray]  # (3,) metres and (4,) x y z w; NaN: unknown
 _UNKNOWN: Pose = (np.full(3, np.nan), np.full(4, np.nan))

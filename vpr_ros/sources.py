@@ -4,13 +4,10 @@
 from __future__ import annotations
 
 import functools
-import hashlib
 import logging
-import re
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,112 +17,15 @@ from vpr_ros.bag_poses import BagPoses, read_bag_poses
 from vpr_ros.bags import Bag, is_bag
 from vpr_ros.conversions import rgb_from_compressed, rgb_from_image
 from vpr_ros.errors import EncodingError, SourceError
-from vpr_ros.pose_files import parse_stamp_ns
+from vpr_ros.frames import Frame, Source, files_sha256
+from vpr_ros.picture_folder import PICTURE_SUFFIXES, PictureFolder
 from vpr_ros.poses import NS_PER_S
+
+__all__ = ['BagSource', 'Frame', 'PictureFolder', 'Source', 'VideoFile', 'open_source']
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
-_NUMBERED = re.compile(r'(.*?)(\d+(?:\.\d+)?)')
-_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
-_JPEG_SCAN, _JPEG_FILL = 0xDA, 0xFF
 _VIDEO_SHORTFALL = 0.9  # of the promised frames; containers promise by duration, not by count
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture of a source, not decoded yet.
-
-    Attributes:
-        index: Its place in the source, from 0.
-        stamp_ns: Nanoseconds. A picture without a time has its number, counted as seconds.
-        name: File name, or topic or video and time.
-        decode: Returns uint8 RGB (H, W, 3). A video's must be called before the next frame is
-            taken from the source.
-    """
-
-    index: int
-    stamp_ns: int
-    name: str
-    decode: Callable[[], np.ndarray]
-
-    @functools.cached_property
-    def rgb(self) -> np.ndarray:
-        """The picture: uint8 RGB (H, W, 3).
-
-        Raises:
-            SourceError: It is damaged or of a kind that is not read; the message names it.
-        """
-        return self.decode()
-
-
-class Source(Protocol):
-    """A sequence of pictures."""
-
-    @property
-    def path(self) -> Path:
-        """Where it is."""
-        ...
-
-    @property
-    def num_frames(self) -> int:
-        """Expected number of pictures; for a video what the container promises."""
-        ...
-
-    @property
-    def is_numbered(self) -> bool:
-        """Whether stamps are the numbers in the file names, rather than times."""
-        ...
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the pictures in order; may be called again."""
-        ...
-
-    def fingerprint(self) -> dict[str, Any]:
-        """What must be equal for an interrupted reading to be continued; JSON values."""
-        ...
-
-
-class PictureFolder:
-    """The pictures of a folder, subfolders left aside.
-
-    When all names are one prefix and a number, pictures are sorted by it and it is the stamp:
-    seconds (`1305031452.791720.jpg`), nanoseconds (19 digits) or a plain number (`000123.jpg`).
-    Otherwise they are sorted as people sort names, and the stamp is the position in that order.
-    """
-
-    def __init__(self, path: str | Path) -> None:
-        """List the folder.
-
-        Raises:
-            SourceError: There are no pictures in it.
-        """
-        self.path = Path(path)
-        files = [p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
-        self.files = sorted((p for p in files if not p.name.startswith('.')), key=natural_key)
-        if not self.files:
-            raise SourceError(_no_pictures(self.path))
-        stamps = _stamps_of_names(self.files)
-        self.is_numbered = stamps is not None
-        if stamps is None:
-            stamps = [NS_PER_S * i for i in range(len(self.files))]
-        order = np.argsort(stamps, kind='stable')
-        self.files = [self.files[i] for i in order]
-        self.stamps_ns = [stamps[i] for i in order]
-
-    @property
-    def num_frames(self) -> int:
-        """Number of pictures."""
-        return len(self.files)
-
-    def frames(self) -> Iterator[Frame]:
-        """Yield the pictures in order."""
-        for i, (file, stamp_ns) in enumerate(zip(self.files, self.stamps_ns, strict=True)):
-            yield Frame(i, stamp_ns, file.name, functools.partial(read_picture, file))
-
-    def fingerprint(self) -> dict[str, Any]:
-        """Names, sizes and times of change of the pictures."""
-        return {'folder': str(self.path.resolve()), 'files_sha256': _files_sha256(self.files)}
 
 
 class VideoFile:
@@ -171,7 +71,7 @@ class VideoFile:
 
     def fingerprint(self) -> dict[str, Any]:
         """Name, size and time of change of the file."""
-        return {'video': str(self.path.resolve()), 'files_sha256': _files_sha256([self.path])}
+        return {'video': str(self.path.resolve()), 'files_sha256': files_sha256([self.path])}
 
     def _open(self) -> cv2.VideoCapture:
         capture = cv2.VideoCapture(str(self.path))
@@ -246,7 +146,7 @@ class BagSource:
         files = sorted(self.path.iterdir()) if self.path.is_dir() else [self.path]
         return {
             'bag': str(self.path.resolve()),
-            'files_sha256': _files_sha256(files),
+            'files_sha256': files_sha256(files),
             'topic': self.topic.name,
             'stamps': self._stamps,
         }
@@ -287,76 +187,3 @@ def open_source(
     if path.suffix.lower() in PICTURE_SUFFIXES:
         raise SourceError(f'{path} is one picture: give its folder {path.parent}')
     return VideoFile(path)
-
-
-def read_picture(path: Path) -> np.ndarray:
-    """Read a picture file, turned upright as its EXIF data says.
-
-    Returns:
-        uint8 RGB (H, W, 3).
-
-    Raises:
-        SourceError: Not a picture, or a JPEG that is cut off.
-        OSError: The file cannot be read.
-    """
-    data = path.read_bytes()
-    bgr = None
-    if data and not _is_cut_off_jpeg(data):
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    if bgr is None:
-        raise SourceError(
-            f'{path} is not a whole picture ({len(data)} bytes); copy it again, remove it, or '
-            'leave such pictures out with --skip-unreadable'
-        )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
-
-
-def natural_key(path: Path) -> list[tuple[int, int, str]]:
-    """Sort key that puts `image10` after `image9`."""
-    parts = re.split(r'(\d+)', path.name)
-    return [(0, int(p), p) if p.isdigit() else (1, 0, p.lower()) for p in parts if p]
-
-
-def _stamps_of_names(files: Iterable[Path]) -> list[int] | None:
-    """Return the numbers at the ends of the names; None if they are no sequence."""
-    matches = [_NUMBERED.fullmatch(file.stem) for file in files]
-    if not all(matches) or len({match[1] for match in matches if match}) != 1:
-        return None
-    stamps = [parse_stamp_ns(match[2]) for match in matches if match]
-    numbers = [stamp for stamp in stamps if stamp is not None]
-    unique = len(set(numbers)) == len(stamps)
-    return numbers if unique else None
-
-
-def _is_cut_off_jpeg(data: bytes) -> bool:
-    """Tell whether a JPEG lacks its end; OpenCV would fill what is missing with grey."""
-    if not data.startswith(_JPEG_START):
-        return False
-    position = len(_JPEG_START)
-    while position + 4 <= len(data) and data[position] == 0xFF:
-        marker = data[position + 1]
-        if marker == _JPEG_SCAN:
-            return data.find(_JPEG_END, position) < 0
-        if marker == _JPEG_FILL:
-            position += 1
-            continue
-        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-    return position + 4 > len(data)  # cut off in its head; what else is wrong OpenCV will say
-
-
-def _files_sha256(files: Iterable[Path]) -> str:
-    digest = hashlib.sha256()
-    for file in files:
-        status = file.stat()
-        digest.update(f'{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n'.encode())
-    return digest.hexdigest()
-
-
-def _no_pictures(folder: Path) -> str:
-    inside = [
-        child.name
-        for child in sorted(folder.iterdir())
-        if child.is_dir() and any(p.suffix.lower() in PICTURE_SUFFIXES for p in child.iterdir())
-    ]
-    hint = f'; its folders {", ".join(inside)} do: give one of them' if inside else ''
-    return f'{folder} holds no pictures ({", ".join(PICTURE_SUFFIXES)}){hint}'

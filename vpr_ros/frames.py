@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A sequence of pictures, wherever it comes from."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a source, not decoded yet.
+
+    Attributes:
+        index: Its place in the source, from 0.
+        stamp_ns: Nanoseconds. A picture without a time has its number, counted as seconds.
+        name: File name, or topic or video and time.
+        decode: Returns uint8 RGB (H, W, 3). A video's must be called before the next frame is
+            taken from the source.
+    """
+
+    index: int
+    stamp_ns: int
+    name: str
+    decode: Callable[[], np.ndarray]
+
+    @functools.cached_property
+    def rgb(self) -> np.ndarray:
+        """The picture: uint8 RGB (H, W, 3).
+
+        Raises:
+            SourceError: It is damaged or of a kind that is not read; the message names it.
+        """
+        return self.decode()
+
+
+class Source(Protocol):
+    """A sequence of pictures."""
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        ...
+
+    @property
+    def num_frames(self) -> int:
+        """Expected number of pictures; for a video what the container promises."""
+        ...
+
+    @property
+    def is_numbered(self) -> bool:
+        """Whether stamps are the numbers in the file names, rather than times."""
+        ...
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the pictures in order; may be called again."""
+        ...
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What must be equal for an interrupted reading to be continued; JSON values."""
+        ...
+
+
+def files_sha256(files: Iterable[Path]) -> str:
+    """Return a hash of the names, sizes and times of change of files, not of their content."""
+    digest = hashlib.sha256()
+    for file in files:
+        status = file.stat()
+        digest.update(f'{file.name}\0{status.st_size}\0{status.st_mtime_ns}\n'.encode())
+    return digest.hexdigest()

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Picture files and folders of them."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from vpr_ros.errors import SourceError
+from vpr_ros.frames import Frame, files_sha256
+from vpr_ros.pose_files import parse_stamp_ns
+from vpr_ros.poses import NS_PER_S
+
+PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
+_NUMBERED = re.compile(r'(.*?)(\d+(?:\.\d+)?)')
+_JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
+_JPEG_SCAN, _JPEG_FILL = 0xDA, 0xFF
+
+
+class PictureFolder:
+    """The pictures of a folder, subfolders left aside.
+
+    When all names are one prefix and a number, pictures are sorted by it and it is the stamp:
+    seconds (`1305031452.791720.jpg`), nanoseconds (19 digits) or a plain number (`000123.jpg`).
+    Otherwise they are sorted as people sort names, and the stamp is the position in that order.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        """List the folder.
+
+        Raises:
+            SourceError: There are no pictures in it.
+        """
+        self.path = Path(path)
+        files = [p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
+        self.files = sorted((p for p in files if not p.name.startswith('.')), key=natural_key)
+        if not self.files:
+            raise SourceError(_no_pictures(self.path))
+        stamps = _stamps_of_names(self.files)
+        self.is_numbered = stamps is not None
+        if stamps is None:
+            stamps = [NS_PER_S * i for i in range(len(self.files))]
+        order = np.argsort(stamps, kind='stable')
+        self.files = [self.files[i] for i in order]
+        self.stamps_ns = [stamps[i] for i in order]
+
+    @property
+    def num_frames(self) -> int:
+        """Number of pictures."""
+        return len(self.files)
+
+    def frames(self) -> Iterator[Frame]:
+        """Yield the pictures in order."""
+        for i, (file, stamp_ns) in enumerate(zip(self.files, self.stamps_ns, strict=True)):
+            yield Frame(i, stamp_ns, file.name, functools.partial(read_picture, file))
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Names, sizes and times of change of the pictures."""
+        return {'folder': str(self.path.resolve()), 'files_sha256': files_sha256(self.files)}
+
+
+def read_picture(path: Path) -> np.ndarray:
+    """Read a picture file, turned upright as its EXIF data says.
+
+    Returns:
+        uint8 RGB (H, W, 3).
+
+    Raises:
+        SourceError: Not a picture, or a JPEG that is cut off.
+        OSError: The file cannot be read.
+    """
+    data = path.read_bytes()
+    bgr = None
+    if data and not _is_cut_off_jpeg(data):
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise SourceError(
+            f'{path} is not a whole picture ({len(data)} bytes); copy it again, remove it, or '
+            'leave such pictures out with --skip-unreadable'
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key that puts `image10` after `image9`."""
+    parts = re.split(r'(\d+)', path.name)
+    return [(0, int(p), p) if p.isdigit() else (1, 0, p.lower()) for p in parts if p]
+
+
+def _stamps_of_names(files: Iterable[Path]) -> list[int] | None:
+    """Return the numbers at the ends of the names; None if they are no sequence."""
+    matches = [_NUMBERED.fullmatch(file.stem) for file in files]
+    if not all(matches) or len({match[1] for match in matches if match}) != 1:
+        return None
+    stamps = [parse_stamp_ns(match[2]) for match in matches if match]
+    numbers = [stamp for stamp in stamps if stamp is not None]
+    unique = len(set(numbers)) == len(stamps)
+    return numbers if unique else None
+
+
+def _is_cut_off_jpeg(data: bytes) -> bool:
+    """Tell whether a JPEG lacks its end; OpenCV would fill what is missing with grey."""
+    if not data.startswith(_JPEG_START):
+        return False
+    position = len(_JPEG_START)
+    while position + 4 <= len(data) and data[position] == 0xFF:
+        marker = data[position + 1]
+        if marker == _JPEG_SCAN:
+            return data.find(_JPEG_END, position) < 0
+        if marker == _JPEG_FILL:
+            position += 1
+            continue
+        position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
+    return position + 4 > len(data)  # cut off in its head; what else is wrong OpenCV will say
+
+
+def _no_pictures(folder: Path) -> str:
+    inside = [
+        child.name
+        for child in sorted(folder.iterdir())
+        if child.is_dir() and any(p.suffix.lower() in PICTURE_SUFFIXES for p in child.iterdir())
+    ]
+    hint = f'; its folders {", ".join(inside)} do: give one of them' if inside else ''
+    return f'{folder} holds no pictures ({", ".join(PICTURE_SUFFIXES)}){hint}'
