@@ -28,6 +28,7 @@ setup(
         (f'{SHARE}/models', glob('models/*.onnx') + glob('models/*.md')),
     ],
     install_requires=['setuptools'],
+    extras_require={'test': ['pytest']},  # by this colcon knows what to test with
     zip_safe=False,
     entry_points={
         'console_scripts': [

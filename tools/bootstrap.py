@@ -198,7 +198,7 @@ def _packages(machine: Machine) -> Step:
         title = f'packages that ROS 2 {machine.ros_distro} lacks'
         names = ['build', 'runtime', runtime]
     else:
-        title = 'ROS 2 Jazzy and the packages vpr_ros needs (about 400 MB)'
+        title = 'ROS 2 Jazzy and the packages vpr_ros needs (about 170 MB)'
         names = ['build', 'ros-jazzy', 'runtime', runtime]
     files = tuple(REQUIREMENTS / f'{name}.txt' for name in names)
     remove_other = (machine.venv_python, '-m', 'pip', 'uninstall', '--yes', unwanted)
