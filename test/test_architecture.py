@@ -38,21 +38,21 @@ ARROWS = {
     'evaluation_figures': 'errors evaluation',
     # making maps
     'conversions': 'errors',
-    'poses': 'errors geodesy',
+    'poses': 'errors',
     'pose_files': 'errors poses',
-    'bag_messages': 'errors',
+    'bag_messages': '',
     'bag_writer': 'errors bag_messages',
-    'bags': 'errors bag_messages bag_writer conversions',
+    'bags': 'errors bag_messages conversions',
     'bag_poses': 'errors bag_messages bags geodesy poses',
-    'sources': 'errors bag_messages bag_poses bags conversions pose_files poses',
-    'pose_lookup': 'errors pose_files poses sources',
+    'frames': '',
+    'picture_folder': 'errors frames pose_files poses',
+    'sources': ('errors bag_messages bag_poses bags conversions frames picture_folder poses'),
+    'pose_lookup': 'errors frames pose_files poses',
     'keyframes': 'poses',
+    'place_reader': 'errors frames keyframes picture_quality place_map pose_lookup poses',
     'prefetch': '',
     'spool': 'errors',
-    'map_builder': (
-        'errors extractor keyframes picture_quality place_map pose_lookup poses prefetch sources '
-        'spool'
-    ),
+    'map_builder': 'errors extractor frames place_map place_reader pose_lookup prefetch spool',
     # the edges
     'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
     'replay': 'errors bag_messages bags conversions prefetch sources',
