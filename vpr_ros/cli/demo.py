@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from vpr_ros.errors import SourceError
+from vpr_ros.errors import ModelError, SourceError
 
 if TYPE_CHECKING:
     from vpr_ros.demo.scoring import Score
@@ -31,23 +31,43 @@ def add_parser(subparsers: Any) -> None:
         'Without arguments both drives are rendered: a town by day and in the evening. Exit '
         'status 0: recall is 90 % or more and precision 95 % or more (rendered town only).',
     )
-    parser.add_argument('--out', type=Path, default=Path('demo_output'), metavar='DIR',
-                        help='where bags, map, log and figure go (default %(default)s)')  # fmt: skip
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('demo_output'),
+        metavar='DIR',
+        help='where bags, map, log and figure go (default %(default)s)',
+    )
     parser.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
     folders = parser.add_argument_group('two folders of pictures of one way')
     folders.add_argument('--reference', type=Path, metavar='DIR', help='pictures of the map')
     folders.add_argument('--query', type=Path, metavar='DIR', help='pictures to recognise')
-    folders.add_argument('--tolerance', type=int, default=2, metavar='N',
-                         help='picture i is right within N pictures (default %(default)s)')  # fmt: skip
-    folders.add_argument('--rate', type=float, default=15.0, metavar='HZ',
-                         help='pictures a second (default %(default)s)')  # fmt: skip
+    folders.add_argument(
+        '--tolerance',
+        type=int,
+        default=2,
+        metavar='N',
+        help='picture i is right within N pictures (default %(default)s)',
+    )
+    folders.add_argument(
+        '--rate',
+        type=float,
+        default=15.0,
+        metavar='HZ',
+        help='pictures a second (default %(default)s)',
+    )
     bags = parser.add_argument_group('a bag against a map')
     bags.add_argument('--bag', type=Path, metavar='BAG', help='rosbag2 with the pictures')
     bags.add_argument('--map', type=Path, metavar='DIR', help='map directory')
     town = parser.add_argument_group('the rendered town')
     town.add_argument('--seed', type=int, default=0, help='another town (default %(default)s)')
-    town.add_argument('--spacing', type=float, default=1.0, metavar='M',
-                      help='metres from picture to picture (default %(default)s)')  # fmt: skip
+    town.add_argument(
+        '--spacing',
+        type=float,
+        default=1.0,
+        metavar='M',
+        help='metres from picture to picture (default %(default)s)',
+    )
     parser.set_defaults(run=run)
 
 
@@ -74,9 +94,13 @@ def _run(args: argparse.Namespace, begin: float) -> int:
     extractor = DescriptorExtractor(model)
     trial = _trial(args, out, extractor)
     threshold = extractor.info.min_similarity
+    if threshold is None:
+        raise ModelError(f'{model} records no threshold (vpr.min_similarity), the demo needs one')
     print(f'vpr demo: {trial.title}')
-    print(f'  map of {len(trial.place_map)} places by {extractor.info.name}; node log: '
-          f'{out / "node.log"}')  # fmt: skip
+    print(
+        f'  map of {len(trial.place_map)} places by {extractor.info.name}; node log: '
+        f'{out / "node.log"}'
+    )
     del extractor  # the node has its own; memory and cores are its
     live = _play(trial, model, out)
     result = score(live.answers, trial.positives, trial.place_map.places['place_id'], live.counts)
@@ -110,14 +134,21 @@ def _trial(args: argparse.Namespace, out: Path, extractor: DescriptorExtractor) 
 
     progress = _Progress()
     if args.reference is not None:
-        trial = trials.folder_trial(args.reference, args.query, out, extractor,
-                                    tolerance=args.tolerance, rate_hz=args.rate,
-                                    progress=progress)  # fmt: skip
+        trial = trials.folder_trial(
+            args.reference,
+            args.query,
+            out,
+            extractor,
+            tolerance=args.tolerance,
+            rate_hz=args.rate,
+            progress=progress,
+        )
     elif args.bag is not None:
         trial = trials.bag_trial(args.bag, args.map, extractor)
     else:
-        trial = trials.town_trial(out, extractor, progress=progress, spacing_m=args.spacing,
-                                  seed=args.seed)  # fmt: skip
+        trial = trials.town_trial(
+            out, extractor, progress=progress, spacing_m=args.spacing, seed=args.seed
+        )
     progress.end()
     return trial
 
@@ -136,8 +167,13 @@ def _play(trial: Trial, model: Path, out: Path) -> Any:
     progress = _Progress()
     progress('starting the node', 0, 0)
     total = trial.source.num_frames
-    live = run_live(events, map_directory=trial.map_directory, model=model, log=out / 'node.log',
-                    progress=lambda sent: progress('playing to the node', sent, total))  # fmt: skip
+    live = run_live(
+        events,
+        map_directory=trial.map_directory,
+        model=model,
+        log=out / 'node.log',
+        progress=lambda sent: progress('playing to the node', sent, total),
+    )
     progress.end()
     return live
 
@@ -192,5 +228,7 @@ class _Progress:
     def end(self) -> None:
         """Finish the current line."""
         if self._stage and sys.stderr.isatty():
-            print(f'\r{self._stage}: {time.monotonic() - self._begin:.1f} s\033[K', file=sys.stderr)
+            print(
+                f'\r{self._stage}: {time.monotonic() - self._begin:.1f} s\033[K', file=sys.stderr
+            )
         self._stage = ''

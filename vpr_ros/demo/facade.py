@@ -70,8 +70,9 @@ class _Canvas:
     def box(self, x: float, y: float, width: float, height: float, colour: object) -> None:
         corner = (_px(x + width) - 1, _px(y + height) - 1)
         colour = tuple(float(c) for c in np.asarray(colour))
-        cv2.rectangle(self.rgb, (round(x * PIXELS_PER_M), round(y * PIXELS_PER_M)), corner,
-                      colour, -1)  # fmt: skip
+        cv2.rectangle(
+            self.rgb, (round(x * PIXELS_PER_M), round(y * PIXELS_PER_M)), corner, colour, -1
+        )
 
     def shadow(self, x: float, y: float, width: float, height: float, factor: float) -> None:
         rows = slice(max(0, round(y * PIXELS_PER_M)), max(0, _px(y + height)))
@@ -106,9 +107,16 @@ class _Canvas:
         """Words with the baseline at y, `height` metres tall."""
         scale = height * PIXELS_PER_M / 22
         colour = tuple(float(c) for c in np.asarray(colour))
-        cv2.putText(self.rgb, words, (round(x * PIXELS_PER_M), round(y * PIXELS_PER_M)),
-                    cv2.FONT_HERSHEY_DUPLEX, scale, colour, max(1, round(scale * 2.2)),
-                    cv2.LINE_AA)  # fmt: skip
+        cv2.putText(
+            self.rgb,
+            words,
+            (round(x * PIXELS_PER_M), round(y * PIXELS_PER_M)),
+            cv2.FONT_HERSHEY_DUPLEX,
+            scale,
+            colour,
+            max(1, round(scale * 2.2)),
+            cv2.LINE_AA,
+        )
 
 
 def _window(canvas: _Canvas, style: FacadeStyle, x: float, y: float, trim: np.ndarray) -> None:
@@ -133,7 +141,7 @@ def _shutters(canvas: _Canvas, style: FacadeStyle, x: float, y: float, colour: n
     width, height = style.window_m
     for left in (x - 0.12 - width / 2, x + width + 0.12):
         canvas.box(left, y - 0.05, width / 2, height + 0.1, colour)
-        for slat in np.arange(0.1, height, 0.16):
+        for slat in np.arange(0.1, height, 0.16).tolist():
             canvas.shadow(left + 0.06, y + slat, width / 2 - 0.12, 0.05, 0.7)
 
 
@@ -142,14 +150,14 @@ def _balcony(canvas: _Canvas, style: FacadeStyle, x: float, y: float, colour: np
     left, top = x - 0.3, y + height - 0.75
     canvas.shadow(left, top + 1.1, width + 0.6, 0.4, 0.7)
     canvas.box(left, top, width + 0.6, 0.08, colour)
-    for bar in np.arange(0.0, width + 0.6, 0.14):
+    for bar in np.arange(0.0, width + 0.6, 0.14).tolist():
         canvas.box(left + bar, top, 0.04, 1.0, colour)
     canvas.box(left, top + 1.0, width + 0.6, 0.16, colour * 0.8)
 
 
 def _timber_frame(canvas: _Canvas, style: FacadeStyle) -> None:
     beam = np.asarray((66, 44, 30), np.float32)
-    for y in np.arange(0, canvas.height_m, style.storey_m):
+    for y in np.arange(0, canvas.height_m, style.storey_m).tolist():
         canvas.box(0, y, canvas.width_m, 0.22, beam)
     thickness = _px(0.18)
     colour = tuple(float(c) for c in beam)
@@ -236,7 +244,7 @@ def _shop(canvas: _Canvas, style: FacadeStyle, trim: np.ndarray, accent: np.ndar
 
 
 def _awning(canvas: _Canvas, top: float, colour: np.ndarray) -> None:
-    for stripe, x in enumerate(np.arange(0.1, canvas.width_m - 0.3, 0.4)):
+    for stripe, x in enumerate(np.arange(0.1, canvas.width_m - 0.3, 0.4).tolist()):
         canvas.box(x, top, 0.4, 0.6, colour if stripe % 2 else (236, 232, 222))
     canvas.shadow(0, top + 0.6, canvas.width_m, 0.3, 0.6)
 
@@ -294,12 +302,19 @@ def paint_mural(
         spokes = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(3, 7))))
         points = centre + radius * np.column_stack([np.cos(spokes), np.sin(spokes)])
         if rng.random() < 0.5:
-            cv2.circle(canvas.rgb, tuple(centre.astype(int).tolist()), radius, ink, -1, cv2.LINE_AA)
+            cv2.circle(
+                canvas.rgb, tuple(centre.astype(int).tolist()), radius, ink, -1, cv2.LINE_AA
+            )
         else:
             cv2.fillPoly(canvas.rgb, [points.astype(np.int32)], ink, cv2.LINE_AA)
     if ground_floor == 'plain':
         words = str(rng.choice(SIGNS))
-        canvas.text(words, 0.8, canvas.height_m * 0.45, min(1.2, 2.0 * width_m / len(words) / 2),
-                    (245, 242, 232))  # fmt: skip
+        canvas.text(
+            words,
+            0.8,
+            canvas.height_m * 0.45,
+            min(1.2, 2.0 * width_m / len(words) / 2),
+            (245, 242, 232),
+        )
     albedo = np.clip(canvas.rgb, 0, 255).astype(np.uint8)
     return Facade(cv2.GaussianBlur(albedo, (0, 0), 0.6), canvas.glow)

@@ -43,8 +43,9 @@ def save_figure(
 ) -> None:
     """Draw a run and write it as PNG."""
     figure = plt.figure(figsize=(16, 10), dpi=100, facecolor='white')
-    rows = figure.add_gridspec(2, 1, height_ratios=(2.5, 1), hspace=0.16, left=0.045, right=0.99,
-                               top=0.93, bottom=0.06)  # fmt: skip
+    rows = figure.add_gridspec(
+        2, 1, height_ratios=(2.5, 1), hspace=0.16, left=0.045, right=0.99, top=0.93, bottom=0.06
+    )
     upper = rows[0].subgridspec(1, 2, width_ratios=(1.0, 1.28), wspace=0.04)
     matched = best_rows(answers, trial.place_map.places['place_id'])
     if trial.track is not None:
@@ -64,20 +65,38 @@ def _headline(score: Score) -> str:
         text += f'   ·   recall {100 * score.recall:.1f} %'
     if not np.isnan(score.precision):
         text += f'   ·   precision {100 * score.precision:.1f} %'
-    return f'{text}   ·   latency p50 {score.latency.p50_ms:.0f} ms, p95 {score.latency.p95_ms:.0f} ms'
+    latency = score.latency
+    return f'{text}   ·   latency p50 {latency.p50_ms:.0f} ms, p95 {latency.p95_ms:.0f} ms'
 
 
 def _draw_town(axes: Axes, town: Town) -> None:
     for street in town.streets:
         for half, colour in ((STREET_M, '#e6e3dd'), (ROAD_M, '#f7f6f3')):
             x_min, y_min, x_max, y_max = street.corridor(half)
-            axes.add_patch(Rectangle((x_min, y_min), x_max - x_min, y_max - y_min, color=colour,
-                                     lw=0, zorder=0 if half == STREET_M else 0.5))  # fmt: skip
+            axes.add_patch(
+                Rectangle(
+                    (x_min, y_min),
+                    x_max - x_min,
+                    y_max - y_min,
+                    color=colour,
+                    lw=0,
+                    zorder=0 if half == STREET_M else 0.5,
+                )
+            )
     for house in town.houses:
         x_min, y_min, x_max, y_max = house.box
-        colour = 0.45 * np.asarray(house.colour) / 255 + 0.55
-        axes.add_patch(Rectangle((x_min, y_min), x_max - x_min, y_max - y_min, facecolor=colour,
-                                 edgecolor='#b9b4aa', lw=0.6, zorder=0.8))  # fmt: skip
+        pale = tuple(0.45 * c / 255 + 0.55 for c in house.colour)
+        axes.add_patch(
+            Rectangle(
+                (x_min, y_min),
+                x_max - x_min,
+                y_max - y_min,
+                facecolor=pale,
+                edgecolor='#b9b4aa',
+                lw=0.6,
+                zorder=0.8,
+            )
+        )
     axes.set_facecolor('#dfe8d5')
 
 
@@ -95,8 +114,15 @@ def _draw_plan(
         axes.scatter(at[chosen, 0], at[chosen, 1], s=15, color=COLOURS[verdict], zorder=3)
         if verdict is Verdict.WRONG:
             for start, row in zip(at[chosen], matched[chosen], strict=True):
-                axes.plot([start[0], places[row, 0]], [start[1], places[row, 1]], '-', lw=1,
-                          color=COLOURS[verdict], alpha=0.7, zorder=2.5)  # fmt: skip
+                axes.plot(
+                    [start[0], places[row, 0]],
+                    [start[1], places[row, 1]],
+                    '-',
+                    lw=1,
+                    color=COLOURS[verdict],
+                    alpha=0.7,
+                    zorder=2.5,
+                )
     axes.set_aspect('equal')
     axes.margins(0.02)
     axes.set_xlabel('x [m]', labelpad=1)
@@ -104,9 +130,7 @@ def _draw_plan(
     axes.legend(handles=_legend(score, places=True), loc='upper left', fontsize=9, framealpha=0.92)
 
 
-def _draw_order(
-    axes: Axes, answers: Sequence[Answer], score: Score, matched: np.ndarray
-) -> None:
+def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np.ndarray) -> None:
     numbers = [answer.picture for answer in answers]
     colours = [COLOURS[verdict] for verdict in score.verdicts]
     axes.scatter(numbers, matched, s=16, c=colours)
@@ -119,12 +143,22 @@ def _draw_order(
 def _legend(score: Score, *, places: bool) -> list[Line2D]:
     handles = []
     if places:
-        handles.append(Line2D([], [], ls='', marker='.', color='#22313f', label='places of the map'))
+        handles.append(
+            Line2D([], [], ls='', marker='.', color='#22313f', label='places of the map')
+        )
     for verdict in Verdict:
         count = sum(v is verdict for v in score.verdicts)
         if count:
-            handles.append(Line2D([], [], ls='', marker='o', color=COLOURS[verdict],
-                                  label=f'{LABELS[verdict]} ({count})'))  # fmt: skip
+            handles.append(
+                Line2D(
+                    [],
+                    [],
+                    ls='',
+                    marker='o',
+                    color=COLOURS[verdict],
+                    label=f'{LABELS[verdict]} ({count})',
+                )
+            )
     return handles
 
 
@@ -134,16 +168,29 @@ def _draw_similarity(
     numbers = np.array([answer.picture for answer in answers])
     if trial.positives is not None:
         unknown = np.array([len(rows) == 0 for rows in trial.positives], float)
-        axes.fill_between(np.arange(len(unknown)), 0, 1, where=unknown > 0, step='mid',
-                          color='#eceff1', transform=axes.get_xaxis_transform(),
-                          label='not on the map')  # fmt: skip
+        axes.fill_between(
+            np.arange(len(unknown)),
+            0,
+            1,
+            where=unknown > 0,
+            step='mid',
+            color='#eceff1',
+            transform=axes.get_xaxis_transform(),
+            label='not on the map',
+        )
     similarities = np.array([answer.similarity for answer in answers])
     axes.plot(numbers, similarities, '-', lw=0.8, color='#c3cad1', zorder=1)
     colours = [COLOURS[verdict] for verdict in score.verdicts]
     axes.scatter(numbers, similarities, s=12, c=colours, zorder=2)
     axes.axhline(threshold, color='#22313f', lw=1, ls='--')
-    axes.text(numbers[-1] if len(numbers) else 0, threshold, f'threshold {threshold:.2f} ',
-              ha='right', va='bottom', fontsize=9)  # fmt: skip
+    axes.text(
+        numbers[-1] if len(numbers) else 0,
+        threshold,
+        f'threshold {threshold:.2f} ',
+        ha='right',
+        va='bottom',
+        fontsize=9,
+    )
     axes.set_xlim(-2, max(numbers, default=0) + 3)
     axes.set_xlabel('picture, in the order of the drive', labelpad=1)
     axes.set_ylabel('similarity of the best match')

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -47,15 +48,26 @@ class _Plan:
     def fill(self, box: tuple[float, ...], colour: tuple[float, float, float]) -> None:
         low = ((box[0] - self.x_min), (self.y_max - box[3]))
         high = ((box[2] - self.x_min), (self.y_max - box[1]))
-        cv2.rectangle(self.rgb, *[tuple(round(m * GROUND_PIXELS_PER_M) for m in p)
-                                  for p in (low, high)], colour, -1)  # fmt: skip
+        cv2.rectangle(
+            self.rgb,
+            *[tuple(round(m * GROUND_PIXELS_PER_M) for m in p) for p in (low, high)],
+            colour,
+            -1,
+        )
 
     def pixel(self, point: np.ndarray) -> tuple[int, int]:
         column, row = (point - (self.x_min, self.y_max)) * (1, -1) * GROUND_PIXELS_PER_M
         return round(column), round(row)
 
-    def strip(self, street: Street, start: float, end: float, left: float, right: float,
-              colour: tuple[float, float, float]) -> None:  # fmt: skip
+    def strip(
+        self,
+        street: Street,
+        start: float,
+        end: float,
+        left: float,
+        right: float,
+        colour: tuple[float, float, float],
+    ) -> None:
         """A rectangle along a street, `left` and `right` of its centre line (left positive)."""
         a, b = street.point(start, left), street.point(end, right)
         self.fill((*np.minimum(a, b), *np.maximum(a, b)), colour)
@@ -67,7 +79,7 @@ def _pave(plan: _Plan, town: Town) -> None:
         plan.fill(street.corridor(STREET_M), (156, 150, 142))
     for street in streets:  # slabs of the pavements
         for side in (-1, 1):
-            for at in np.arange(0, street.length_m, 0.8):
+            for at in np.arange(0, street.length_m, 0.8).tolist():
                 plan.strip(street, at, at + 0.04, side * STREET_M, side * ROAD_M, (128, 123, 117))
             plan.strip(street, 0, street.length_m, side * 6.6, side * 6.65, (128, 123, 117))
     for street in streets:
@@ -80,12 +92,14 @@ def _pave(plan: _Plan, town: Town) -> None:
 
 def _mend(plan: _Plan, street: Street) -> None:
     """Patches and manholes that years of mending leave in a road."""
-    for at in np.arange(3, street.length_m - 4, 7.0):
-        left, tone = plan.rng.uniform(-4.6, 3.0), plan.rng.uniform(0.78, 1.14)
-        length, width = plan.rng.uniform(0.8, 5.0), plan.rng.uniform(0.5, 1.6)
-        start = at + plan.rng.uniform(0, 6)
-        plan.strip(street, start, start + length, left + width, left,
-                   (111 * tone, 110 * tone, 109 * tone))  # fmt: skip
+    for at in np.arange(3, street.length_m - 4, 7.0).tolist():
+        left, tone, length, width = plan.rng.uniform(
+            (-4.6, 0.78, 0.8, 0.5), (3.0, 1.14, 5.0, 1.6)
+        ).tolist()
+        start = at + float(plan.rng.uniform(0, 6))
+        plan.strip(
+            street, start, start + length, left + width, left, (111 * tone, 110 * tone, 109 * tone)
+        )
         if plan.rng.random() < 0.4:
             centre = plan.pixel(street.point(start + 6, left))
             cv2.circle(plan.rgb, centre, round(0.36 * GROUND_PIXELS_PER_M), (84, 80, 76), -1)
@@ -101,14 +115,14 @@ def _mark(plan: _Plan, town: Town) -> None:
             x, y = street.point(at, 0)
             return not any(o[0] - 1 < x < o[2] + 1 and o[1] - 1 < y < o[3] + 1 for o in others)
 
-        for at in np.arange(0, street.length_m - 2, 5.0):
+        for at in np.arange(0, street.length_m - 2, 5.0).tolist():
             if clear(at) and clear(at + 2):
                 plan.strip(street, at, at + 2, 0.07, -0.07, (214, 212, 204))
-        steps = np.arange(0, street.length_m, 0.5)
-        for before, after in zip(steps[:-1], steps[1:], strict=True):
+        steps = np.arange(0, street.length_m, 0.5).tolist()
+        for before, after in pairwise(steps):
             if clear(before) != clear(after):
                 edge = before - 3.0 if clear(before) else after + 0.4
-                for left in np.arange(-4.6, 4.8, 1.0):
+                for left in np.arange(-4.6, 4.8, 1.0).tolist():
                     plan.strip(street, edge, edge + 2.6, left + 0.5, left, (220, 218, 212))
 
 
@@ -154,8 +168,9 @@ def _car_footprints(traffic: Traffic) -> list[np.ndarray]:
     for car in traffic.cars:
         ahead = np.array([np.cos(car.yaw), np.sin(car.yaw)]) * 2.3
         left = np.array([-ahead[1], ahead[0]]) / 2.3 * 1.05
-        polygons.append(np.stack([ahead + left, ahead - left, -ahead - left, -ahead + left])
-                        + car.position)  # fmt: skip
+        polygons.append(
+            np.stack([ahead + left, ahead - left, -ahead - left, -ahead + left]) + car.position
+        )
     return polygons
 
 

@@ -12,7 +12,7 @@ Colour = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Light:
-    """One time of day. Colours are linear factors or RGB values, 0..255 where a picture is meant."""
+    """One time of day. Colours are factors, or RGB values 0..255 where a picture is meant."""
 
     name: str
     sun_direction: tuple[float, float, float]  # from the surface to the sun, world axes

@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,26 +81,31 @@ def run_live(
     }
     domain_id = random.SystemRandom().randint(1, 101)
     environment = _private_environment(domain_id)
-    with NodeProcess(parameters, log=log, environment=environment) as process:
-        with _listener(domain_id) as listener:
-            player = Player(listener.node, rate=rate)
-            listener.wait_until_ready(player, process)
+    with (
+        NodeProcess(parameters, log=log, environment=environment) as process,
+        _listener(domain_id) as listener,
+    ):
+        player = Player(listener.node, rate=rate)
+        listener.wait_until_ready(player, process)
 
-            def sent(picture: Sent) -> None:
-                listener.remember(picture)
-                process.check()
-                if progress is not None:
-                    progress(picture.picture + 1)
+        def sent(picture: Sent) -> None:
+            listener.remember(picture)
+            process.check()
+            if progress is not None:
+                progress(picture.picture + 1)
 
-            replay = player.play(events(), sent)
-            listener.wait_for_last_answer(process)
-            return LiveRun(listener.answers, listener.counts(), replay)
+        replay = player.play(events(), sent)
+        listener.wait_for_last_answer(process)
+        return LiveRun(listener.answers, listener.counts(), replay)
 
 
 def _private_environment(domain_id: int) -> dict[str, str]:
     """Keep to this machine and to a domain of our own; this process follows the same rules."""
     environment = {'ROS_DOMAIN_ID': str(domain_id)}
-    for name, value in (('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'), ('ROS_LOCALHOST_ONLY', '1')):
+    for name, value in (
+        ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
+        ('ROS_LOCALHOST_ONLY', '1'),
+    ):
         if name == 'ROS_LOCALHOST_ONLY' and os.environ.get('ROS_DISTRO') != 'humble':
             continue  # deprecated since Iron
         os.environ.setdefault(name, value)
@@ -125,7 +130,9 @@ class Listener:
         self._sent: dict[int, Sent] = {}
         self._diagnostics: dict[str, str] = {}
         self._map_is_loaded = False
-        node.create_subscription(LoopClosure, '/localizer/loop_closures', self._on_answer, _RELIABLE)
+        node.create_subscription(
+            LoopClosure, '/localizer/loop_closures', self._on_answer, _RELIABLE
+        )
         node.create_subscription(MapInfo, '/localizer/map_info', self._on_map, _LATCHED)
         node.create_subscription(DiagnosticArray, '/diagnostics', self._on_diagnostics, _RELIABLE)
 
@@ -244,10 +251,8 @@ def _listener(domain_id: int) -> Iterator[Listener]:
     executor.add_node(node)
 
     def spin() -> None:
-        try:
+        with suppress(ExternalShutdownException):  # the block ended
             executor.spin()
-        except ExternalShutdownException:
-            pass  # the block ended
 
     thread = threading.Thread(target=spin, name='listener', daemon=True)
     try:

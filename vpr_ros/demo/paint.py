@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Painted materials: walls, roofs and noise, as RGB textures of a stated number of pixels a metre."""
+"""Painted materials: walls, roofs, leaves and noise, as RGB textures."""
 
 from __future__ import annotations
 

@@ -67,8 +67,9 @@ def drifting_odometry(drive: Drive, seed: int) -> tuple[np.ndarray, np.ndarray]:
     scale = 1 + rng.normal(0, _ODOMETRY_NOISE, len(steps))
     drift = np.cumsum(rng.normal(0, _ODOMETRY_NOISE / 10, len(steps)))
     cos, sin = np.cos(drift), np.sin(drift)
-    turned = np.column_stack([cos * steps[:, 0] - sin * steps[:, 1],
-                              sin * steps[:, 0] + cos * steps[:, 1]])  # fmt: skip
+    turned = np.column_stack(
+        [cos * steps[:, 0] - sin * steps[:, 1], sin * steps[:, 0] + cos * steps[:, 1]]
+    )
     positions = drive.positions.copy()
     positions[1:, :2] = positions[0, :2] + np.cumsum(turned * scale[:, None], axis=0)
     return positions, drive.yaws + np.r_[0, drift]
@@ -102,12 +103,23 @@ def record_lap(
     with BagWriter(path) as bag:
         for number, jpeg in enumerate(_jpegs(pictures)):
             stamp_ns = int(lap.stamps_ns[number])
-            bag.add_odometry(ODOMETRY_TOPIC, odometry[number], odometry_orientations[number],
-                             stamp_ns, child_frame_id='camera_link')  # fmt: skip
-            bag.add_pose_stamped(TRUTH_TOPIC, lap.drive.positions[number], orientations[number],
-                                 stamp_ns)  # fmt: skip
-            bag.add_camera_info(CAMERA_INFO_TOPIC, camera.matrix, (camera.height, camera.width),
-                                stamp_ns, CAMERA_FRAME)  # fmt: skip
+            bag.add_odometry(
+                ODOMETRY_TOPIC,
+                odometry[number],
+                odometry_orientations[number],
+                stamp_ns,
+                child_frame_id='camera_link',
+            )
+            bag.add_pose_stamped(
+                TRUTH_TOPIC, lap.drive.positions[number], orientations[number], stamp_ns
+            )
+            bag.add_camera_info(
+                CAMERA_INFO_TOPIC,
+                camera.matrix,
+                (camera.height, camera.width),
+                stamp_ns,
+                CAMERA_FRAME,
+            )
             bag.add_compressed(IMAGE_TOPIC, jpeg, stamp_ns, CAMERA_FRAME)
             if progress is not None:
                 progress(number + 1, len(places))

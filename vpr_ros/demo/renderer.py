@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -36,8 +37,13 @@ class Camera:
     @property
     def matrix(self) -> np.ndarray:
         """K (3, 3)."""
-        return np.array([[self.focal, 0, (self.width - 1) / 2],
-                         [0, self.focal, (self.height - 1) / 2], [0, 0, 1.0]])  # fmt: skip
+        return np.array(
+            [
+                [self.focal, 0, (self.width - 1) / 2],
+                [0, self.focal, (self.height - 1) / 2],
+                [0, 0, 1.0],
+            ]
+        )
 
     def scaled(self, factor: float) -> Camera:
         """The same view with `factor` times as many pixels a side."""
@@ -121,8 +127,9 @@ class Renderer:
         self._reach = np.array([surface.visible_m for surface in scene.surfaces])
         self._ground = [scene.ground.texture]
         for _ in range(3):
-            self._ground.append(cv2.resize(self._ground[-1], None, fx=0.5, fy=0.5,
-                                           interpolation=cv2.INTER_AREA))  # fmt: skip
+            self._ground.append(
+                cv2.resize(self._ground[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
+            )
         wrap = scene.sky[:, : plan.SKY_WIDTH // 2]
         self._sky = np.ascontiguousarray(np.hstack([scene.sky, wrap]))
 
@@ -152,35 +159,47 @@ class Renderer:
         azimuth = (view.yaw - np.arctan(x)) / (2 * np.pi)
         column = ((-azimuth[0]) % 1.0 + (azimuth[0] - azimuth)) * plan.SKY_WIDTH
         map_x = np.broadcast_to(column.astype(np.float32), map_y.shape)
-        target.rgb[: horizon + 2] = cv2.remap(self._sky, np.ascontiguousarray(map_x), map_y,
-                                              cv2.INTER_LINEAR,
-                                              borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        target.rgb[: horizon + 2] = cv2.remap(
+            self._sky,
+            np.ascontiguousarray(map_x),
+            map_y,
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
 
     def _draw_ground(self, target: _Target, view: View, horizon: int) -> None:
         height = self._camera.height
         edges = [1, 5, 12, _FAR_GROUND_ROWS, height]
-        for level, (low, high) in zip((3, 2, 1, 0), zip(edges[:-1], edges[1:], strict=True),
-                                      strict=True):  # fmt: skip
+        for level, (low, high) in zip((3, 2, 1, 0), pairwise(edges), strict=True):
             top, bottom = min(height, horizon + low), min(height, horizon + high)
             if top < bottom:
                 finer = 4 if high <= _FAR_GROUND_ROWS else 1
                 target.rgb[top:bottom] = self._ground_rows(view, top, bottom, level, finer)
         self._haze_ground(target, view, horizon)
 
-    def _ground_rows(self, view: View, top: int, bottom: int, level: int, finer: int) -> np.ndarray:
+    def _ground_rows(
+        self, view: View, top: int, bottom: int, level: int, finer: int
+    ) -> np.ndarray:
         """Rows of ground, averaged from `finer` times as many."""
         rotation = view.camera_from_map
         metres = 2.0**level / plan.GROUND_PIXELS_PER_M
         corner = np.array([self._scene.ground.x_min, self._scene.ground.y_max, 0.0])
-        homography = self._camera.matrix @ np.column_stack([
-            rotation[:, 0] * metres, -rotation[:, 1] * metres,
-            rotation @ (corner - view.position),
-        ])  # fmt: skip
+        homography = self._camera.matrix @ np.column_stack(
+            [
+                rotation[:, 0] * metres,
+                -rotation[:, 1] * metres,
+                rotation @ (corner - view.position),
+            ]
+        )
         shift = np.array([[1, 0, 0], [0, finer, -top * finer], [0, 0, 1.0]])
         size = (self._camera.width, (bottom - top) * finer)
-        rows = cv2.warpPerspective(self._ground[level], shift @ homography, size,
-                                   flags=cv2.INTER_LINEAR,
-                                   borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        rows = cv2.warpPerspective(
+            self._ground[level],
+            shift @ homography,
+            size,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
         if finer > 1:
             rows = cv2.resize(rows, (size[0], bottom - top), interpolation=cv2.INTER_AREA)
         return rows
@@ -223,7 +242,7 @@ class Renderer:
         plane = normal @ self._inverse_matrix / (normal @ points[0])
         across = plane[0] * np.arange(low[0], low[0] + width)
         down = plane[1] * np.arange(low[1], low[1] + height) + plane[2]
-        inverse_depth = (down[:, None].astype(np.float32) + across.astype(np.float32))
+        inverse_depth = down[:, None].astype(np.float32) + across.astype(np.float32)
         visible = np.zeros((height, width), np.uint8)
         cv2.fillConvexPoly(visible, np.round((pixels - low) * 16).astype(np.int32), 255, shift=4)
         buffer = target.inverse_depth[rows, columns]
@@ -231,8 +250,9 @@ class Renderer:
         if not visible.any():
             return
         homography = self._homography(view, rotation, index)
-        colours = self._warp(index, homography, low, (int(width), int(height)), clipped, rotation,
-                             view)  # fmt: skip
+        colours = self._warp(
+            index, homography, low, (int(width), int(height)), clipped, rotation, view
+        )
         distance = float(clipped[:, 2].mean())
         if distance > _HAZE_FROM_M:
             self._add_haze(colours, distance)
@@ -242,16 +262,24 @@ class Renderer:
     def _homography(self, view: View, rotation: np.ndarray, index: int) -> np.ndarray:
         """From texture pixels of a surface to picture pixels (3, 3)."""
         surface = self._scene.surfaces[index]
-        return self._camera.matrix @ np.column_stack([
-            rotation @ surface.right / surface.pixels_per_m,
-            rotation @ surface.down / surface.pixels_per_m,
-            rotation @ (surface.origin - view.position),
-        ])  # fmt: skip
+        return self._camera.matrix @ np.column_stack(
+            [
+                rotation @ surface.right / surface.pixels_per_m,
+                rotation @ surface.down / surface.pixels_per_m,
+                rotation @ (surface.origin - view.position),
+            ]
+        )
 
     def _warp(
-        self, index: int, homography: np.ndarray, low: np.ndarray, size: tuple[int, int],
-        clipped: np.ndarray, rotation: np.ndarray, view: View,
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        index: int,
+        homography: np.ndarray,
+        low: np.ndarray,
+        size: tuple[int, int],
+        clipped: np.ndarray,
+        rotation: np.ndarray,
+        view: View,
+    ) -> np.ndarray:
         """The surface's picture in its box, from the reduction that fits its size."""
         surface = self._scene.surfaces[index]
         middle = clipped.mean(axis=0) @ rotation + view.position - surface.origin
@@ -264,12 +292,17 @@ class Renderer:
         texture = self._textures[index].reduced(int(levels[0]), int(levels[1]))
         scale_x = surface.texture.shape[1] / texture.shape[1]
         scale_y = surface.texture.shape[0] / texture.shape[0]
-        reduced = np.array([[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2],
-                            [0, 0, 1]])  # fmt: skip
+        reduced = np.array(
+            [[scale_x, 0, (scale_x - 1) / 2], [0, scale_y, (scale_y - 1) / 2], [0, 0, 1]]
+        )
         shift = np.array([[1, 0, -low[0]], [0, 1, -low[1]], [0, 0, 1.0]])
-        return cv2.warpPerspective(texture, shift @ homography @ reduced, size,
-                                   flags=cv2.INTER_LINEAR,
-                                   borderMode=cv2.BORDER_REPLICATE)  # fmt: skip
+        return cv2.warpPerspective(
+            texture,
+            shift @ homography @ reduced,
+            size,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
 
     def _add_haze(self, rgb: np.ndarray, distance: float) -> None:
         clear = float(np.exp(-(distance - _HAZE_FROM_M) / _HAZE_M))

@@ -26,16 +26,24 @@ def table(score: Score, *, threshold: float, truth: str, seconds: float) -> str:
         ('  dropped', f'{counts.dropped}', 'a newer one came while the network was busy'),
         ('candidates', f'{score.accepted}', f'similarity {threshold:.3f} or more'),
         ('  wrong', 'not known' if math.isnan(score.precision) else f'{wrong_new}', truth),
-        ('precision', _percent(score.precision),
-         'of all candidates, never-mapped places included'),
-        ('recall', _percent(score.recall),
-         f'of the {score.num_places} processed pictures of mapped places'),
+        (
+            'precision',
+            _percent(score.precision),
+            'of all candidates, never-mapped places included',
+        ),
+        (
+            'recall',
+            _percent(score.recall),
+            f'of the {score.num_places} processed pictures of mapped places',
+        ),
         ('recall@1', _percent(score.recall_at_1), 'the same, whatever the similarity'),
         ('latency p50', f'{score.latency.p50_ms:.0f} ms', 'from publishing to the answer'),
         ('latency p95', f'{score.latency.p95_ms:.0f} ms', ''),
         ('oldest answer', f'{1e3 * score.max_age_s:.0f} ms', 'picture stamp to publication'),
-    ]  # fmt: skip
-    return '\n'.join(f'  {name:<16}{value:>10}   {meaning}'.rstrip() for name, value, meaning in rows)
+    ]
+    return '\n'.join(
+        f'  {name:<16}{value:>10}   {meaning}'.rstrip() for name, value, meaning in rows
+    )
 
 
 def below_bar(score: Score) -> list[str]:

@@ -29,7 +29,9 @@ class Drive:
         return np.column_stack([zeros, zeros, np.sin(self.yaws / 2), np.cos(self.yaws / 2)])
 
 
-def _rounded_corner(before: np.ndarray, corner: np.ndarray, after: np.ndarray, radius: float):
+def _rounded_corner(
+    before: np.ndarray, corner: np.ndarray, after: np.ndarray, radius: float
+) -> np.ndarray:
     """Points of the arc that replaces a right-angled corner."""
     into = (corner - before) / np.linalg.norm(corner - before)
     out = (after - corner) / np.linalg.norm(after - corner)

@@ -93,7 +93,7 @@ class Score:
 
 @dataclass(frozen=True)
 class Track:
-    """Where pictures were taken: (N, 3) metres and (N, 4) unit quaternions x y z w; NaN: unknown."""
+    """Where pictures were taken: (N, 3) metres, (N, 4) quaternions x y z w; NaN: unknown."""
 
     positions: np.ndarray
     orientations_xyzw: np.ndarray

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 
 from vpr_ros.demo import sprites
+from vpr_ros.demo.cars import car_surfaces
 from vpr_ros.demo.ground import paint_ground, paint_sky
 from vpr_ros.demo.light import Light
 from vpr_ros.demo.renderer import Camera, Renderer, Scene, Sprite, View
@@ -18,7 +19,6 @@ from vpr_ros.demo.route import Drive
 from vpr_ros.demo.surfaces import (
     Surface,
     block_surfaces,
-    car_surfaces,
     house_surfaces,
     lit,
 )
@@ -31,9 +31,7 @@ def paint_town(town: Town) -> list[Surface]:
     return surfaces + [s for block in town.blocks for s in block_surfaces(block)]
 
 
-def make_scene(
-    town: Town, painted: Sequence[Surface], traffic: Traffic, light: Light
-) -> Scene:
+def make_scene(town: Town, painted: Sequence[Surface], traffic: Traffic, light: Light) -> Scene:
     """The painted town under one light with one lap's traffic."""
     cars = [s for car in traffic.cars for s in car_surfaces(car)]
     surfaces = [lit(surface, light) for surface in (*painted, *cars)]
@@ -44,12 +42,18 @@ def make_scene(
     }
 
     def sprite(prop: Prop) -> Sprite:
-        return Sprite(np.array([*prop.position, 0.0]), prop.height_m,
-                      pictures[prop.kind][prop.variant])  # fmt: skip
+        return Sprite(
+            np.array([*prop.position, 0.0]), prop.height_m, pictures[prop.kind][prop.variant]
+        )
 
     cutouts = [sprite(prop) for prop in (*town.props, *traffic.people)]
-    return Scene(surfaces, cutouts, paint_ground(town, traffic, light), paint_sky(light, town.seed),
-                 light.horizon)  # fmt: skip
+    return Scene(
+        surfaces,
+        cutouts,
+        paint_ground(town, traffic, light),
+        paint_sky(light, town.seed),
+        light.horizon,
+    )
 
 
 class Lens:
@@ -75,15 +79,14 @@ class Lens:
         return cv2.add(shaded, noise, dtype=cv2.CV_8U)
 
 
-def views(
-    drive: Drive, *, pitch_rad: float, pitch_jitter_rad: float, seed: int
-) -> list[View]:
+def views(drive: Drive, *, pitch_rad: float, pitch_jitter_rad: float, seed: int) -> list[View]:
     """The camera's views along a drive: tilted up by `pitch_rad`, shaken by the suspension."""
     pitches = np.random.default_rng((seed, 3)).normal(0, pitch_jitter_rad, len(drive) + 8)
     smooth = np.convolve(pitches, np.ones(9) / 3, 'valid')
-    return [View(position, float(yaw), pitch_rad + float(pitch))
-            for position, yaw, pitch in zip(drive.positions, drive.yaws, smooth,
-                                            strict=True)]  # fmt: skip
+    return [
+        View(position, float(yaw), pitch_rad + float(pitch))
+        for position, yaw, pitch in zip(drive.positions, drive.yaws, smooth, strict=True)
+    ]
 
 
 def render_views(

@@ -41,6 +41,7 @@ class Street:
 
     @property
     def length_m(self) -> float:
+        """From start to end."""
         return float(np.linalg.norm(np.subtract(self.end, self.start)))
 
     def point(self, along_m: float, left_m: float) -> np.ndarray:
@@ -69,6 +70,7 @@ class House:
 
     @property
     def height_m(self) -> float:
+        """From the ground to the eaves."""
         return self.storeys * STYLES[self.style].storey_m
 
 
@@ -246,8 +248,10 @@ class _Builder:
     def _plot(
         self, street: Street, side: int, along: tuple[float, float], deep: tuple[float, float]
     ) -> tuple[float, float, float, float]:
-        return bounds(street.point(along[0], side * (STREET_M + deep[0])),
-                      street.point(along[1], side * (STREET_M + deep[1])))  # fmt: skip
+        return bounds(
+            street.point(along[0], side * (STREET_M + deep[0])),
+            street.point(along[1], side * (STREET_M + deep[1])),
+        )
 
     def _is_free(self, box: tuple[float, ...]) -> bool:
         return not any(overlaps(box, other) for other in self._taken)
@@ -285,9 +289,10 @@ def _terrace(houses: list[House]) -> list[House]:
     """Gives all terraced houses one builder: same bricks, windows and doors; heights differ."""
     return [
         House(h.box, h.front, h.style, 3, (146, 76, 58), h.roof, (84, 78, 78), 'door', 7)
-        if h.style == 'terrace' else h
+        if h.style == 'terrace'
+        else h
         for h in houses
-    ]  # fmt: skip
+    ]
 
 
 def _furnish(streets: tuple[Street, ...], rng: np.random.Generator) -> list[Prop]:
@@ -295,12 +300,17 @@ def _furnish(streets: tuple[Street, ...], rng: np.random.Generator) -> list[Prop
     props: list[Prop] = []
 
     def plant(street: Street, kind: str, pitch: float, left: float, height: float) -> None:
-        for at in np.arange(rng.uniform(2, pitch), street.length_m, pitch):
+        for at in np.arange(rng.uniform(2, pitch), street.length_m, pitch).tolist():
             point = street.point(float(at + rng.uniform(-1.5, 1.5)), left)
             if on_pavement(streets, street, point):
-                props.append(Prop(kind, (float(point[0]), float(point[1])),
-                                  height * float(rng.uniform(0.8, 1.2)),
-                                  int(rng.integers(6))))  # fmt: skip
+                props.append(
+                    Prop(
+                        kind,
+                        (float(point[0]), float(point[1])),
+                        height * float(rng.uniform(0.8, 1.2)),
+                        int(rng.integers(6)),
+                    )
+                )
 
     for street in streets:
         for side in (-1, 1):
@@ -344,26 +354,40 @@ def make_traffic(town: Town, seed: int) -> Traffic:
     people: list[Prop] = []
     for street in town.streets:
         for side in (-1, 1):
-            for at in np.arange(rng.uniform(0, 8), street.length_m, 6.4):
+            for at in np.arange(rng.uniform(0, 8), street.length_m, 6.4).tolist():
                 point = street.point(float(at), side * 4.1)
                 if rng.random() < 0.45 and on_pavement(town.streets, street, point):
                     yaw = float(np.arctan2(street.along[1], street.along[0]))
-                    cars.append(Car((float(point[0]), float(point[1])),
-                                    yaw + (np.pi if side > 0 else 0.0),
-                                    _CARS[rng.integers(len(_CARS))],
-                                    bool(rng.random() < 0.2)))  # fmt: skip
+                    cars.append(
+                        Car(
+                            (float(point[0]), float(point[1])),
+                            yaw + (np.pi if side > 0 else 0.0),
+                            _CARS[rng.integers(len(_CARS))],
+                            bool(rng.random() < 0.2),
+                        )
+                    )
             for at in rng.uniform(0, street.length_m, int(street.length_m / 9)):
                 point = street.point(float(at), side * float(rng.uniform(5.8, 7.5)))
-                person = Prop('person', (float(point[0]), float(point[1])),
-                              float(rng.uniform(1.55, 1.9)), int(rng.integers(8)))  # fmt: skip
+                person = Prop(
+                    'person',
+                    (float(point[0]), float(point[1])),
+                    float(rng.uniform(1.55, 1.9)),
+                    int(rng.integers(8)),
+                )
                 if on_pavement(town.streets, street, point):
                     people.append(person)
     return Traffic(tuple(cars), tuple(people))
 
 
-def drive(corners: tuple[tuple[float, float], ...], *, spacing_m: float, left_m: float,
-          sway_m: float = 0.0) -> route.Drive:  # fmt: skip
+def drive(
+    corners: tuple[tuple[float, float], ...],
+    *,
+    spacing_m: float,
+    left_m: float,
+    sway_m: float = 0.0,
+) -> route.Drive:
     """The camera's poses along a lap of the town."""
     line = route.rounded_line(corners, radius=CORNER_RADIUS_M)
-    return route.drive_along(line, spacing_m=spacing_m, left_m=left_m, sway_m=sway_m,
-                             camera_height_m=CAMERA_HEIGHT_M)  # fmt: skip
+    return route.drive_along(
+        line, spacing_m=spacing_m, left_m=left_m, sway_m=sway_m, camera_height_m=CAMERA_HEIGHT_M
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -79,26 +80,34 @@ def town_trial(
     for lap in make_laps(town, spacing_m=spacing_m):
         path = out / f'lap_{lap.number}'
         what = f'rendering lap {lap.number} ({lap.light.name})'
-        record_lap(town, painted, lap, camera or Camera(), path,
-                   lambda done, total, what=what: progress(what, done, total))  # fmt: skip
+        record_lap(town, painted, lap, camera or Camera(), path, partial(progress, what))
         bags.append(BagSource(path))
     poses = bags[0].poses(TRUTH_TOPIC)
     assert poses is not None  # it was just written
     report = build_map(
-        bags[0], extractor, out / 'map', overwrite=True, resume=False,
+        bags[0],
+        extractor,
+        out / 'map',
+        overwrite=True,
+        resume=False,
         poses=PosesByTime(poses.trajectory, max_gap_s=_MAX_GAP_S),
         options=BuildOptions(min_distance_m=MAP_SPACING_M, min_angle_deg=10.0),
         progress=lambda done, _: progress('building the map', done, bags[0].num_frames),
-    )  # fmt: skip
+    )
     track = _track_of(bags[1], TRUTH_TOPIC)
     assert track is not None  # it was just written
     return Trial(
         title=f'a rendered town of {len(town.houses)} houses, seed {seed}: map by day, queries in '
         'the evening, 0.6 to 1.4 m further left, other cars and people',
-        source=bags[1], rate_hz=None, frame_id=CAMERA_FRAME, place_map=report.place_map,
-        positives=_positives(track, report.place_map), truth=_truth_by_pose(), track=track,
+        source=bags[1],
+        rate_hz=None,
+        frame_id=CAMERA_FRAME,
+        place_map=report.place_map,
+        positives=_positives(track, report.place_map),
+        truth=_truth_by_pose(),
+        track=track,
         town=town,
-    )  # fmt: skip
+    )
 
 
 def folder_trial(
@@ -111,12 +120,16 @@ def folder_trial(
     rate_hz: float,
     progress: Progress,
 ) -> Trial:
-    """Two drives along one way as folders: picture i of one shows the place of picture i of the other."""
+    """Two drives along one way as folders: pictures of one number show one place."""
     references, queries = PictureFolder(reference), PictureFolder(query)
     report = build_map(
-        references, extractor, out / 'map', overwrite=True, resume=False,
+        references,
+        extractor,
+        out / 'map',
+        overwrite=True,
+        resume=False,
         progress=lambda done, _: progress('building the map', done, references.num_frames),
-    )  # fmt: skip
+    )
     if len(report.place_map) != references.num_frames:
         raise SourceError(
             f'only {len(report.place_map)} of {references.num_frames} pictures of {reference} '
@@ -124,11 +137,15 @@ def folder_trial(
         )
     return Trial(
         title=f'map {reference}, queries {query}',
-        source=queries, rate_hz=rate_hz, frame_id='camera', place_map=report.place_map,
-        positives=evaluation.positives_by_order(queries.num_frames, references.num_frames,
-                                                tolerance),
+        source=queries,
+        rate_hz=rate_hz,
+        frame_id='camera',
+        place_map=report.place_map,
+        positives=evaluation.positives_by_order(
+            queries.num_frames, references.num_frames, tolerance
+        ),
         truth=f'the right place is picture i of the map, give or take {tolerance}',
-    )  # fmt: skip
+    )
 
 
 def bag_trial(bag: Path, map_directory: Path, extractor: DescriptorExtractor) -> Trial:
@@ -138,11 +155,14 @@ def bag_trial(bag: Path, map_directory: Path, extractor: DescriptorExtractor) ->
     track = _track_of(source) if place_map.has_poses else None
     return Trial(
         title=f'map {map_directory}, queries {bag}',
-        source=source, rate_hz=None, frame_id='camera', place_map=place_map,
+        source=source,
+        rate_hz=None,
+        frame_id='camera',
+        place_map=place_map,
         positives=None if track is None else _positives(track, place_map),
         truth=_truth_by_pose() if track else 'not known: bag and map do not both hold poses',
         track=track,
-    )  # fmt: skip
+    )
 
 
 def _track_of(source: BagSource, topic: str | None = None) -> Track | None:
