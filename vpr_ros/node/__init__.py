@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The ROS 2 node `localizer`: the only package that imports rclpy.
 
-`localizer` wires topics, services and lifecycle; what they call lives beside it, small and
-without rclpy: `engine` (model, map, recognition), `parameters`, `mailbox`, `statistics`,
-`messages`, `markers`, `debug_image`, `diagnostics`, `silence` (why no picture arrives).
+`localizer` wires lifecycle, threads and parameters; `image_input`, `outputs` and `services` hold
+its subscription, publishers and services. What they call knows nothing of rclpy: `engine` (model,
+map, recognition), `parameters`, `mailbox`, `statistics`, `messages`, `markers`, `debug_image`,
+`diagnostics`, `silence` (why no picture arrives).
 """
 
-from vpr_ros.node.localizer import main
+from __future__ import annotations
 
-__all__ = ['main']
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; the console script `localizer`."""
+    from vpr_ros.node.localizer import main as run
+
+    return run(args)

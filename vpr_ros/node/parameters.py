@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -217,7 +218,20 @@ def markdown_rows() -> list[str]:
     return rows
 
 
+def markdown_table() -> list[str]:
+    """Return README's whole table."""
+    head = [
+        '| parameter | default | accepted | while running | what it is |',
+        '|---|---|---|---|---|',
+    ]
+    return head + markdown_rows()
+
+
 def _unknown(name: str) -> str:
     near = difflib.get_close_matches(name, PARAMETERS, n=1)
     hint = f'; did you mean {near[0]!r}?' if near else ''
     return f'there is no parameter {name!r}{hint} (there are: {", ".join(PARAMETERS)})'
+
+
+if __name__ == '__main__':
+    sys.stdout.write('\n'.join(markdown_table()) + '\n')

@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node against a prebuilt map: `ros2 launch vpr_ros localize.launch.py map:=DIR`.
+
+An argument that is given wins over the parameter file; one that is not leaves the file's value.
+"""
+
+from launch.actions import DeclareLaunchArgument, OpaqueFunction
+from launch.conditions import IfCondition
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
+from launch_ros.substitutions import FindPackageShare
+
+from launch import LaunchContext, LaunchDescription
+
+BOOLEANS = ['true', 'false']
+
+# Arguments that become parameters of the same name if they are given.
+TEXTS = ('map', 'model', 'device', 'image_transport')
+SWITCHES = ('autostart', 'use_sim_time')
+
+
+def config(name: str) -> PathJoinSubstitution:
+    return PathJoinSubstitution([FindPackageShare('vpr_ros'), 'config', name])
+
+
+ARGUMENTS = [
+    DeclareLaunchArgument(
+        'map', default_value='', description='Map directory, as path or file:// URL'
+    ),
+    DeclareLaunchArgument(
+        'model', default_value='', description='Model file (.onnx); by default the shipped one'
+    ),
+    DeclareLaunchArgument(
+        'image', default_value='image', description='Topic of the pictures, without /compressed'
+    ),
+    DeclareLaunchArgument(
+        'image_transport',
+        default_value='',
+        choices=['', 'raw', 'compressed'],
+        description='Whether the pictures come raw or compressed',
+    ),
+    DeclareLaunchArgument(
+        'device',
+        default_value='',
+        choices=['', 'auto', 'cpu', 'cuda', 'tensorrt'],
+        description='Where the model runs',
+    ),
+    DeclareLaunchArgument(
+        'params_file',
+        default_value=config('localize.yaml'),
+        description='Parameter file; the arguments given here win over it',
+    ),
+    DeclareLaunchArgument(
+        'autostart',
+        default_value='',
+        choices=['', *BOOLEANS],
+        description='Configure and activate the node at start',
+    ),
+    DeclareLaunchArgument(
+        'use_sim_time',
+        default_value='',
+        choices=['', *BOOLEANS],
+        description='Follow /clock, as a bag played with --clock publishes it',
+    ),
+    DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node'),
+    DeclareLaunchArgument(
+        'log_level',
+        default_value='info',
+        choices=['debug', 'info', 'warn', 'error', 'fatal'],
+        description='Least severe messages that are logged',
+    ),
+    DeclareLaunchArgument(
+        'rviz', default_value='false', choices=BOOLEANS, description='Show the map in RViz'
+    ),
+]
+
+
+def given_parameters(context: LaunchContext) -> dict:
+    """Return the parameters whose argument was given, each in its own type."""
+    texts = {name: LaunchConfiguration(name).perform(context) for name in TEXTS}
+    switches = {name: LaunchConfiguration(name).perform(context) for name in SWITCHES}
+    return {
+        # Without a type, launch reads texts as YAML: a map called 1 would become a number.
+        **{k: ParameterValue(v, value_type=str) for k, v in texts.items() if v},
+        **{k: v == 'true' for k, v in switches.items() if v},
+    }
+
+
+def localizer(context: LaunchContext) -> list[Node]:
+    namespace = LaunchConfiguration('namespace').perform(context)
+    log_level = LaunchConfiguration('log_level').perform(context)
+    # Of this node alone: everyone's debug messages would bury its own.
+    logger = '.'.join([*namespace.strip('/').split('/'), 'localizer']).lstrip('.')
+    given = given_parameters(context)
+    return [
+        Node(
+            package='vpr_ros',
+            executable='localizer',
+            name='localizer',
+            namespace=namespace,
+            parameters=[LaunchConfiguration('params_file'), *([given] if given else [])],
+            remappings=[('image', LaunchConfiguration('image'))],
+            arguments=['--ros-args', '--log-level', f'{logger}:={log_level}'],
+            output='screen',
+            emulate_tty=True,
+        )
+    ]
+
+
+def generate_launch_description() -> LaunchDescription:
+    rviz = Node(
+        package='rviz2',
+        executable='rviz2',
+        namespace=LaunchConfiguration('namespace'),
+        arguments=['-d', config('localize.rviz')],
+        condition=IfCondition(LaunchConfiguration('rviz')),
+    )
+    return LaunchDescription([*ARGUMENTS, OpaqueFunction(function=localizer), rviz])

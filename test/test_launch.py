@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The launch files: every argument described; run for real where `ros2 launch` exists."""
+
+import ast
+import importlib.util
+import os
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+LOCALIZE = ROOT / 'launch' / 'localize.launch.py'
+ARGUMENTS = {
+    *('map', 'model', 'image', 'image_transport', 'device', 'params_file', 'autostart'),
+    *('use_sim_time', 'namespace', 'log_level', 'rviz'),
+}
+
+
+def declarations(path: Path) -> dict[str, dict[str, ast.expr]]:
+    """Return name -> keyword arguments of every DeclareLaunchArgument in a file."""
+    calls = [n for n in ast.walk(ast.parse(path.read_text('utf-8'))) if isinstance(n, ast.Call)]
+    declared = [c for c in calls if getattr(c.func, 'id', '') == 'DeclareLaunchArgument']
+    return {c.args[0].value: {k.arg: k.value for k in c.keywords} for c in declared}
+
+
+@pytest.mark.parametrize(
+    'path', sorted((ROOT / 'launch').glob('*.launch.py')), ids=lambda p: p.name
+)
+def test_every_argument_has_a_default_and_a_description(path):
+    found = declarations(path)
+    assert found
+    for name, keywords in found.items():
+        assert {'default_value', 'description'} <= set(keywords), name
+        assert len(keywords['description'].value) > 10, name
+
+
+def test_localize_declares_its_arguments():
+    assert set(declarations(LOCALIZE)) == ARGUMENTS
+
+
+def test_arguments_that_become_parameters_exist():
+    pytest.importorskip('rcl_interfaces')
+    from vpr_ros.node.parameters import PARAMETERS
+
+    assigned = {
+        node.targets[0].id: ast.literal_eval(node.value)
+        for node in ast.parse(LOCALIZE.read_text('utf-8')).body
+        if isinstance(node, ast.Assign) and node.targets[0].id in ('TEXTS', 'SWITCHES')
+    }
+    for name in assigned['TEXTS']:
+        assert isinstance(PARAMETERS[name].default, str)
+    for name in assigned['SWITCHES']:
+        assert name == 'use_sim_time' or isinstance(PARAMETERS[name].default, bool)
+    choices = declarations(LOCALIZE)['device']['choices']
+    assert tuple(ast.literal_eval(choices)) == ('', *PARAMETERS['device'].choices)
+    choices = declarations(LOCALIZE)['image_transport']['choices']
+    assert tuple(ast.literal_eval(choices)) == ('', *PARAMETERS['image_transport'].choices)
+
+
+def node_of(**arguments: str):
+    """Evaluate the file with these arguments; returns the localizer's action and its context."""
+    pytest.importorskip('launch_ros', reason='launch_ros comes with a ROS distribution')
+    from launch import LaunchContext
+
+    spec = importlib.util.spec_from_file_location('localize_launch', LOCALIZE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = LaunchContext()
+    context.launch_configurations.update(arguments)
+    for declaration in module.ARGUMENTS:
+        if declaration.name != 'params_file':
+            declaration.visit(context)
+    return module.given_parameters(context), module.localizer(context)[0], context
+
+
+def test_only_what_was_given_becomes_a_parameter():
+    assert node_of()[0] == {}
+    given, _, context = node_of(map='1', use_sim_time='true', autostart='false')
+    assert set(given) == {'map', 'use_sim_time', 'autostart'}
+    assert given['map'].evaluate(context) == '1'
+    assert (given['use_sim_time'], given['autostart']) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [({'device': 'gpu'}, 'tensorrt'), ({'log_level': 'loud'}, 'fatal'), ({'rviz': 'yes'}, 'true')],
+)
+def test_values_that_are_not_accepted_are_named(arguments, message):
+    with pytest.raises(RuntimeError, match=message):
+        node_of(**arguments)
+
+
+@pytest.fixture
+def ros2_launch():
+    """Run the installed launch file; gives back output and exit code after SIGINT."""
+    if shutil.which('ros2') is None or importlib.util.find_spec('ros2launch') is None:
+        pytest.skip('ros2 launch comes with a ROS distribution')
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        share = Path(get_package_share_directory('vpr_ros'))
+    except PackageNotFoundError:
+        pytest.skip('vpr_ros is not built: colcon build')
+    assert (share / 'launch' / LOCALIZE.name).read_text() == LOCALIZE.read_text(), 'build again'
+
+    def run(until: str, *arguments: str) -> tuple[str, int]:
+        from node_process import free_domain
+
+        process = subprocess.Popen(
+            ['ros2', 'launch', 'vpr_ros', LOCALIZE.name, *arguments],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, 'ROS_DOMAIN_ID': str(free_domain())},
+            restore_signals=True,
+        )
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if until in line:
+                process.send_signal(signal.SIGINT)
+        return ''.join(lines), process.wait(20)
+
+    return run
+
+
+@pytest.mark.ros
+def test_the_real_ros2_launch_runs_the_node(ros2_launch, tiny_model):
+    output, code = ros2_launch(
+        'inactive -> active', f'model:={tiny_model}', 'device:=cpu', 'image:=/camera/image_raw'
+    )
+    assert 'listening to /camera/image_raw' in output
+    assert 'process has finished cleanly' in output
+    assert code == 0, output
+
+
+@pytest.mark.ros
+def test_arguments_win_over_the_parameter_file(ros2_launch, tiny_model, tmp_path):
+    file = tmp_path / 'mine.yaml'
+    file.write_text('/**:\n  ros__parameters: {top_k: 3, device: tensorrt}\n')
+    output, _ = ros2_launch(
+        'inactive -> active',
+        *(f'model:={tiny_model}', f'params_file:={file}', 'device:=cpu', 'namespace:=robot1'),
+    )
+    assert '"top_k": 3' in output
+    assert '"device": "cpu"' in output
+    assert 'listening to /robot1/image' in output

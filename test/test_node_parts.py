@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The parts of the node that need no ROS graph: mailbox, rates, silence, URLs, drawings."""
+
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('vpr_msgs.msg')
+
+from builtin_interfaces.msg import Time
+from conftest import textured_pictures
+from visualization_msgs.msg import Marker
+
+from vpr_ros.errors import MapError
+from vpr_ros.node import debug_image
+from vpr_ros.node.engine import Engine, directory_of
+from vpr_ros.node.mailbox import Mailbox, RateLimiter
+from vpr_ros.node.markers import MAX_PLACES, MarkerBoard
+from vpr_ros.node.parameters import NodeConfig
+from vpr_ros.node.silence import Publisher, explain
+from vpr_ros.node.statistics import Statistics
+from vpr_ros.place_map import KEYFRAMES
+from vpr_ros.recognizer import RecognizerConfig, Status
+
+IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
+
+
+def test_the_mailbox_keeps_the_newest_and_tells_what_it_replaced():
+    mailbox = Mailbox()
+    assert [mailbox.put(n) for n in range(3)] == [False, True, True]
+    assert mailbox.take() == 2
+    assert not mailbox.put(9)
+    assert mailbox.take() == 9
+
+
+def test_closing_the_mailbox_wakes_the_worker():
+    mailbox = Mailbox()
+    taken = []
+    worker = threading.Thread(target=lambda: taken.append(mailbox.take()))
+    worker.start()
+    mailbox.close()
+    worker.join(5)
+    assert not worker.is_alive()
+    assert taken == [None]
+    mailbox.put(1)
+    assert mailbox.take() is None
+
+
+def test_nothing_is_lost_or_doubled_between_threads():
+    mailbox, taken = Mailbox(), []
+
+    def work():
+        while (item := mailbox.take()) is not None:
+            taken.append(item)
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    dropped = sum(mailbox.put(n) for n in range(1, 5001))
+    while not taken or taken[-1] != 5000:
+        time.sleep(0.001)
+    mailbox.close()
+    worker.join(5)
+    assert len(taken) + dropped == 5000
+    assert taken == sorted(set(taken))
+
+
+@pytest.mark.parametrize(('max_rate', 'expected'), [(0.0, 300), (10.0, 100), (15.0, 150)])
+def test_the_rate_limit_is_a_mean_despite_jitter(max_rate, expected):
+    limiter = RateLimiter()
+    jitter = np.random.default_rng(0).uniform(-0.01, 0.01, 300)
+    passed = sum(limiter.admits(n / 30 + jitter[n], max_rate) for n in range(300))
+    assert abs(passed - expected) <= 2
+
+
+def test_the_rate_limit_does_not_save_up():
+    limiter = RateLimiter()
+    assert limiter.admits(0.0, 1.0)
+    assert [limiter.admits(100 + n / 100, 1.0) for n in range(50)].count(True) <= 2
+
+
+SILENCE = [
+    ([], {}, True, 'nobody publishes it; no topic here carries pictures: start the camera'),
+    (
+        [],
+        {'/cam/image_raw': [IMAGE], '/cam/image_raw/compressed': [COMPRESSED], '/x': ['a/msg/B']},
+        True,
+        'pictures are on /cam/image_raw (image_transport raw), /cam/image_raw/compressed '
+        '(image_transport compressed): remap with -r image:=TOPIC',
+    ),
+    ([Publisher('/cam', COMPRESSED, True)], {}, True, f'/cam ({COMPRESSED}) publishes another'),
+    ([Publisher('/cam', IMAGE, False)], {}, True, 'QoS mismatch: /cam'),
+    ([Publisher('/cam', IMAGE, True)], {}, True, 'which sends nothing'),
+    ([Publisher('/cam', IMAGE, False)], {}, False, 'raise net.core.rmem_max'),
+]
+
+
+@pytest.mark.parametrize(('publishers', 'topics', 'reliable', 'text'), SILENCE)
+def test_silence_is_explained_with_what_to_do(publishers, topics, reliable, text):
+    found = explain('/image', 'raw', reliable=reliable, publishers=publishers, topics=topics)
+    assert text in found
+
+
+def test_map_urls():
+    assert directory_of('/maps/town') == Path('/maps/town')
+    assert directory_of('file:///maps/old%20town') == Path('/maps/old town')
+    assert directory_of('~/town') == Path.home() / 'town'
+    for url in ('', 'http://host/map', 'file://host/map', 'package://town/map'):
+        with pytest.raises(MapError):
+            directory_of(url)
+
+
+@pytest.fixture
+def engine(tiny_model, tmp_path):
+    from node_process import build_map
+
+    town = build_map(tiny_model, tmp_path / 'town', textured_pictures(6))
+    return Engine(NodeConfig(model=str(tiny_model), map=str(town)), RecognizerConfig())
+
+
+def test_a_late_picture_is_no_jump_in_time(engine):
+    picture = textured_pictures(1)[0]
+    stamps = [10**9, 2 * 10**9, 2 * 10**9 - 50_000_000, 3 * 10**9]
+    assert [engine.process(picture, s).recognition.query_id for s in stamps] == [0, 1, 2, 3]
+    assert engine.process(picture, 10**9).recognition.query_id == 0
+
+
+def test_the_map_frame_can_be_overridden(tiny_model, tmp_path):
+    from node_process import build_map
+
+    town = build_map(tiny_model, tmp_path / 'town', textured_pictures(2))
+    config = NodeConfig(model=str(tiny_model), map=town.as_uri(), map_frame_id='robot1/map')
+    engine = Engine(config, RecognizerConfig())
+    answer = engine.process(textured_pictures(1)[0], 0)
+    assert answer.map_frame_id == 'robot1/map'
+
+
+def test_the_debug_image_shows_the_keyframe_and_stays_inside_the_map(engine, tmp_path):
+    pictures = textured_pictures(6)
+    folder = engine.place_map.directory / KEYFRAMES
+    folder.mkdir()
+    green = np.full((60, 80, 3), (0, 255, 0), np.uint8)
+    cv2.imwrite(str(folder / '000002.jpg'), green)
+    cv2.imwrite(str(tmp_path / 'secret.jpg'), green)
+    answer = engine.process(pictures[2], 0)
+    picture = debug_image.draw(pictures[2], answer)
+    assert picture.shape == (debug_image.PANEL_HEIGHT + 40, 640, 3)
+    assert picture[120, 480, 1] > 200
+    answer = engine.process(pictures[3], 1)  # its keyframe was not kept
+    assert tuple(debug_image.draw(pictures[3], answer)[200, 480]) == (70, 70, 70)
+    engine.place_map.images[4] = '../../secret.jpg'
+    answer = engine.process(pictures[4], 2)
+    assert tuple(debug_image.draw(pictures[4], answer)[200, 480]) == (70, 70, 70)
+
+
+def test_markers_of_a_large_map_are_thinned(engine):
+    place_map = engine.place_map
+    n = 3 * MAX_PLACES
+    descriptor = np.eye(192, dtype=np.float32)[:1]
+    place_map.add(
+        descriptor.repeat(n, axis=0),
+        stamps_ns=np.arange(n),
+        positions=np.arange(3 * n).reshape(n, 3) / 10,
+        orientations_xyzw=np.tile([0.0, 0, 0, 1], (n, 1)),
+    )
+    markers = MarkerBoard().draw(place_map, 'map', Time())
+    assert markers.markers[0].action == Marker.DELETEALL
+    assert len(markers.markers[1].points) <= MAX_PLACES
+
+
+def test_statistics_take_percentiles_and_count_reasons(engine):
+    statistics = Statistics()
+    pictures = textured_pictures(6)
+    for n in range(20):
+        statistics.arrived()
+        recognition = engine.process(pictures[n % 6], n).recognition
+        statistics.answered(recognition, duration_s=0.001 * (n + 1), age_s=0.1)
+    statistics.answered(engine.process(np.zeros((64, 64, 3), np.uint8), 99).recognition, 0.01, 0.1)
+    snapshot = statistics.snapshot()
+    assert snapshot.process_ms == pytest.approx((10.0, 19.0), abs=1.5)
+    assert snapshot.reasons == {'accepted': 20, 'dark': 1}
+    assert snapshot.last.status is Status.REJECTED
+    assert (snapshot.received, snapshot.processed) == (20, 21)
+    assert set(snapshot.stages_ms) == {'quality', 'extract', 'search'}
