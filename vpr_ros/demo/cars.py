@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -58,7 +60,7 @@ class _CarFrame:
         return raised(self.centre + ahead * self.ahead + left * self.left, up)
 
     def panel(self, corners: list[tuple[float, float, float]], texture: np.ndarray) -> Surface:
-        """A panel given clockwise from its top left, seen from outside; the texture is stretched."""
+        """A panel, clockwise from its top left as seen from outside; the texture is stretched."""
         points = np.stack([self.point(*corner) for corner in corners])
         down = points[3] - points[0]
         right = points[2] - points[3]
@@ -84,67 +86,44 @@ class _CarFrame:
 def car_surfaces(car: Car) -> list[Surface]:
     """Body, bonnet and cabin of a parked car or van."""
     frame = _CarFrame(car)
-    length, width = 2.1, 0.86  # half sizes
+    length, width = 2.1, 0.86  # half sizes of the body
     belt, top = (1.1, 2.05) if car.van else (0.88, 1.42)
     side = _car_side(car, 2 * length, belt)
-    front, rear = (
-        _car_end(car, 2 * width, belt, lamp) for lamp in ((235, 232, 210), (170, 20, 20))
-    )
-    paint_ = np.full((8, 8, 3), car.colour, np.float32)
+    front, rear = (_car_end(car, 2 * width, belt, lamp) for lamp in (_HEADLAMP, _TAIL_LAMP))
+    plain = np.full((8, 8, 3), car.colour, np.float32)
+    body, roof = _ring(length, -length, width, belt), _ring(*_ROOF[car.van], width - 0.1, top)
+    waist = _ring(*_WAIST[car.van], width, belt)
+    floor = _ring(length, -length, width, 0.0)
     glass = _car_glass(16, 40)
-    cabin = paint_ if car.van else glass
-    a, b, c, d = (1.75, 1.35, -2.05, -2.1) if car.van else (0.95, 0.35, -1.45, -1.85)
-    w = width - 0.1
-    panels = [
-        (
-            [
-                (length, width, belt),
-                (-length, width, belt),
-                (-length, width, 0),
-                (length, width, 0),
-            ],
-            side[:, ::-1],
-        ),
-        (
-            [
-                (-length, -width, belt),
-                (length, -width, belt),
-                (length, -width, 0),
-                (-length, -width, 0),
-            ],
-            side,
-        ),
-        (
-            [
-                (length, -width, belt),
-                (length, width, belt),
-                (length, width, 0),
-                (length, -width, 0),
-            ],
-            front,
-        ),
-        (
-            [
-                (-length, width, belt),
-                (-length, -width, belt),
-                (-length, -width, 0),
-                (-length, width, 0),
-            ],
-            rear,
-        ),
-        (
-            [
-                (length, width, belt),
-                (length, -width, belt),
-                (-length, -width, belt),
-                (-length, width, belt),
-            ],
-            paint_,
-        ),
-        ([(b, -w, top), (b, w, top), (a, width, belt), (a, -width, belt)], glass),
-        ([(c, w, top), (c, -w, top), (d, -width, belt), (d, width, belt)], glass),
-        ([(b, w, top), (c, w, top), (d, width, belt), (a, width, belt)], cabin),
-        ([(c, -w, top), (b, -w, top), (a, -width, belt), (d, -width, belt)], cabin),
-        ([(b, w, top), (b, -w, top), (c, -w, top), (c, w, top)], paint_),
+    beside = plain if car.van else glass
+    panels = [frame.panel([body[1], body[0], body[3], body[2]], plain)]
+    panels += _belt(frame, body, floor, (front, side[:, ::-1], rear, side))
+    panels += _belt(frame, roof, waist, (glass, beside, glass, beside))
+    panels.append(frame.panel([roof[1], roof[0], roof[3], roof[2]], plain))
+    return panels
+
+
+_Corner = tuple[float, float, float]  # ahead, left, up; metres
+_HEADLAMP, _TAIL_LAMP = (235, 232, 210), (170, 20, 20)
+_ROOF = {False: (0.35, -1.45), True: (1.35, -2.05)}  # where the roof begins and ends, by `van`
+_WAIST = {False: (0.95, -1.85), True: (1.75, -2.1)}  # and the windows below it
+
+
+def _ring(front: float, rear: float, half_width: float, up: float) -> list[_Corner]:
+    """A level rectangle: front right, front left, rear left, rear right."""
+    return [
+        (front, -half_width, up),
+        (front, half_width, up),
+        (rear, half_width, up),
+        (rear, -half_width, up),
     ]
-    return [frame.panel(corners, texture) for corners, texture in panels]
+
+
+def _belt(
+    frame: _CarFrame, upper: list[_Corner], lower: list[_Corner], textures: Sequence[np.ndarray]
+) -> list[Surface]:
+    """Four panels between two rings: front, left, rear, right."""
+    return [
+        frame.panel([upper[i], upper[(i + 1) % 4], lower[(i + 1) % 4], lower[i]], texture)
+        for i, texture in enumerate(textures)
+    ]

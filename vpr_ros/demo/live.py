@@ -8,7 +8,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from vpr_msgs.msg import LoopClosure, MapInfo
@@ -250,9 +250,11 @@ def _listener(domain_id: int) -> Iterator[Listener]:
     executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
 
+    stopped = threading.Event()
+
     def spin() -> None:
-        with suppress(ExternalShutdownException):  # the block ended
-            executor.spin()
+        while not stopped.is_set():  # ending a bare `spin` from outside is a race in rclpy
+            executor.spin_once(timeout_sec=_POLL_S)
 
     thread = threading.Thread(target=spin, name='listener', daemon=True)
     try:
@@ -260,6 +262,8 @@ def _listener(domain_id: int) -> Iterator[Listener]:
         thread.start()
         yield listener
     finally:
-        context.try_shutdown()
-        thread.join(_POLL_S * 100)
+        stopped.set()
+        if thread.is_alive():
+            thread.join()
         node.destroy_node()
+        context.try_shutdown()

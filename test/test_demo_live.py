@@ -1,0 +1,142 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr demo` as a user runs it: the real node, real DDS, a short drive; and what goes wrong."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('vpr_msgs.msg')
+
+from vpr_ros.demo.node_process import NodeError, NodeProcess
+
+pytestmark = pytest.mark.ros
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+
+def vpr(*arguments, **options):
+    environment = {**os.environ, 'PYTHONPATH': str(REPOSITORY)}
+    command = [sys.executable, '-m', 'vpr_ros.cli', *map(str, arguments)]
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+        **options,
+    )
+
+
+def number(text, name):
+    return float(re.search(rf'^ *{re.escape(name)} +([\d.]+)', text, re.MULTILINE)[1])
+
+
+@pytest.fixture(scope='module')
+def folders(tmp_path_factory):
+    """20 pictures and their twins, a little brighter: every one can be recognised."""
+    from conftest import textured_pictures
+
+    root = tmp_path_factory.mktemp('folders')
+    for name, light in (('reference', 0), ('query', 12)):
+        (root / name).mkdir()
+        for i, rgb in enumerate(textured_pictures(20, height=240, width=320)):
+            brighter = cv2.add(rgb, (light, light, light, 0))
+            cv2.imwrite(str(root / name / f'{i:04d}.png'), brighter)
+    return root
+
+
+def test_a_short_drive_through_the_town(tiny_model, tmp_path):
+    out = tmp_path / 'out'
+    process = vpr('demo', '--out', out, '--model', tiny_model, '--spacing', 8.0)
+    text, errors = process.communicate(timeout=120)
+    assert process.returncode in (0, 1), errors
+    sent = number(text, 'pictures sent')
+    assert 40 < sent < 60
+    assert number(text, 'processed') >= 0.8 * sent
+    assert number(text, 'received') == number(text, 'processed') + number(text, 'dropped')
+    assert 'precision' in text
+    assert (process.returncode == 1) == ('is below' in errors)
+    assert cv2.imread(str(out / 'demo.png')).shape == (1000, 1600, 3)
+    assert (out / 'map' / 'map.json').exists()
+    assert 'active' in (out / 'node.log').read_text()
+
+
+def test_two_folders_are_recognised(tiny_model, folders, tmp_path):
+    process = vpr(
+        'demo', '--out', tmp_path / 'out', '--model', tiny_model, '--rate', 20, '--tolerance', 0,
+        '--reference', folders / 'reference', '--query', folders / 'query',
+    )  # fmt: skip
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert number(text, 'pictures sent') == 20
+    assert number(text, 'recall@1') == 100.0
+    assert number(text, 'precision') == 100.0
+    assert number(text, 'oldest answer') < 500
+
+
+def test_ended_by_a_signal_it_leaves_no_node_behind(tiny_model, folders, tmp_path):
+    process = vpr(
+        'demo', '--out', tmp_path / 'out', '--model', tiny_model, '--rate', 1,
+        '--reference', folders / 'reference', '--query', folders / 'query',
+    )  # fmt: skip
+    deadline = time.monotonic() + 60
+    log = tmp_path / 'out' / 'node.log'
+    while not (log.exists() and 'inactive -> active' in log.read_text()):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    assert nodes_of(tiny_model)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=30)
+    assert not nodes_of(tiny_model)
+
+
+def nodes_of(model):
+    """Process ids of nodes that run this very model file."""
+    found = []
+    for entry in Path('/proc').iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / 'cmdline').read_bytes()
+            except OSError:  # it ended meanwhile
+                continue
+            if b'vpr_ros.node' in command and str(model).encode() in command:
+                found.append(entry.name)
+    return found
+
+
+def test_a_node_that_dies_is_reported_with_its_own_words(tmp_path):
+    parameters = {'map': tmp_path / 'nowhere', 'no_such_parameter': 1}
+    with NodeProcess(parameters, log=tmp_path / 'log', environment={}) as node:
+        deadline = time.monotonic() + 30
+        with pytest.raises(NodeError, match='ended by itself') as error:
+            while time.monotonic() < deadline:
+                node.check()
+                time.sleep(0.05)
+    assert 'no_such_parameter' in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--reference', '.'], '--reference needs --query'),
+        (['--map', '.'], '--map needs --bag'),
+        (['--rate', '0'], '--rate must be positive'),
+        (['--reference', '/nowhere', '--query', '.'], 'no folder at /nowhere'),
+        (['--out', 'test'], 'holds other things than an earlier demo'),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tiny_model):
+    process = vpr('demo', '--model', tiny_model, *arguments, cwd=REPOSITORY)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert message in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert np.isfinite(len(errors))
