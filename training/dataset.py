@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Batches of P places with K views each, augmented on the fly."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset, Sampler
+
+from training.augment import augment, random_window
+from training.places import Place
+
+WHOLE = (0.0, 0.0, 1.0, 1.0)
+
+
+def read_rgb(path: Path) -> np.ndarray:
+    """Read a picture file as uint8 RGB (H, W, 3).
+
+    Raises:
+        FileNotFoundError: The file is absent or no picture.
+    """
+    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if bgr is None:
+        raise FileNotFoundError(f'{path} cannot be read as a picture')
+    return np.ascontiguousarray(bgr[..., ::-1])
+
+
+class PlaceDataset(Dataset):
+    """One item is one place: K augmented views and its label.
+
+    Half of the items are mirrored as a whole. A mirrored place is another place: the number of
+    places doubles, and the network learns to tell left from right.
+    """
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        *,
+        views: int,
+        size: tuple[int, int],
+        night: float,
+        viewpoint: float,
+        seed: int,
+    ) -> None:
+        """Describe what to draw.
+
+        Args:
+            places: Where to learn from.
+            views: K, views per item; a place with fewer pictures shows some twice, augmented
+                differently.
+            size: (height, width) of the views, pixels.
+            night: Probability that a view is turned into a night.
+            viewpoint: Strength of the change of viewpoint, 0 to 1.
+            seed: With the key of an item it decides everything about it.
+        """
+        self.places = places
+        self._views = views
+        self._size = size
+        self._night = night
+        self._viewpoint = viewpoint
+        self._seed = seed
+
+    def __len__(self) -> int:
+        """Return the number of places."""
+        return len(self.places)
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return one item.
+
+        Args:
+            key: (index of the place, number of the draw).
+
+        Returns:
+            uint8 RGB (K, H, W, 3) and int64 (K,), the label repeated. Labels of fixed cameras are
+            negative: they hold within one batch only, another batch looks at other windows.
+        """
+        index, draw = key
+        place = self.places[index]
+        rng = np.random.default_rng((self._seed, index, draw))
+        mirrored = bool(rng.integers(2))
+        # A fixed camera never moves: looking at parts of its picture makes it many cameras.
+        window = random_window(rng, smallest=0.5) if place.source == 'camera' else WHOLE
+        views = [
+            augment(
+                _mirror(read_rgb(place.pictures[chosen]), mirrored),
+                rng,
+                size=self._size,
+                window=window,
+                viewpoint=self._viewpoint,
+                night=0.0 if place.source == 'camera' else self._night,
+            )
+            for chosen in _choose(len(place.pictures), self._views, rng)
+        ]
+        label = 2 * index + mirrored
+        if place.source == 'camera':
+            label = -1 - label
+        return torch.from_numpy(np.stack(views)), torch.full((self._views,), label)
+
+
+class MixedBatches(Sampler[list[tuple[int, int]]]):
+    """Endless batches with a fixed number of places of each source, all different."""
+
+    def __init__(
+        self,
+        places: Sequence[Place],
+        per_source: Mapping[str, int],
+        *,
+        seed: int,
+        start: int = 0,
+    ) -> None:
+        """Group the places.
+
+        Args:
+            places: The places of the data set.
+            per_source: Places per batch of each source.
+            seed: Decides the order.
+            start: Optimisation step to go on from.
+
+        Raises:
+            ValueError: A source has too few places for a batch.
+        """
+        self._indices = {
+            source: [i for i, place in enumerate(places) if place.source == source]
+            for source in per_source
+        }
+        for source, count in per_source.items():
+            if count > len(self._indices[source]):
+                raise ValueError(
+                    f'a batch wants {count} places of the source {source!r}, '
+                    f'there are {len(self._indices[source])}'
+                )
+        self._per_source = per_source
+        self._seed = seed
+        self._start = start
+
+    def __iter__(self) -> Iterator[list[tuple[int, int]]]:
+        """Yield the keys of one batch after another."""
+        for step in itertools.count(self._start):
+            rng = np.random.default_rng((self._seed, step))
+            yield [
+                (int(index), step)
+                for source, count in self._per_source.items()
+                for index in rng.choice(self._indices[source], count, replace=False)
+            ]
+
+
+def _mirror(rgb: np.ndarray, mirrored: bool) -> np.ndarray:
+    return np.ascontiguousarray(rgb[:, ::-1]) if mirrored else rgb
+
+
+def _choose(available: int, wanted: int, rng: np.random.Generator) -> np.ndarray:
+    """Choose pictures of a place: all different while they last."""
+    rounds = -(-wanted // available)
+    return np.concatenate([rng.permutation(available) for _ in range(rounds)])[:wanted]

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Measure exported models, through the runtime that the robot runs.
+
+`python training/evaluate.py MODEL.onnx ... [--pair REFERENCE QUERY] [--record]` prints one table:
+recall@1 on each set of the validation split and on each pair of traverses, and the similarity
+threshold that gives the wanted precision on the validation split.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+from tqdm import tqdm
+
+from training.config import load_config
+from training.data import load_places
+from training.export_onnx import write_record
+from training.validation import Picture, RetrievalSet, traverse_set
+from vpr_ros import extractor
+from vpr_ros.evaluation import is_true
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.place_map import PlaceMap
+
+BATCH = 16
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What a model answers to the queries of one set.
+
+    Attributes:
+        best: (Q,) similarity of the best match.
+        right: (Q,) whether it shows the place of the query.
+        best_wrong: (Q,) similarity of the best match that does not: what the query would find
+            in a map without its place.
+    """
+
+    best: np.ndarray
+    right: np.ndarray
+    best_wrong: np.ndarray
+
+    @property
+    def recall_at_1(self) -> float:
+        """Share of the queries whose best match is right."""
+        return float(self.right.mean())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('models', nargs='+', type=Path, metavar='MODEL')
+    parser.add_argument('--config', type=Path, help='training config: where the data are')
+    parser.add_argument(
+        '--pair', nargs=2, type=Path, action='append', default=[], metavar=('REFERENCE', 'QUERY'),
+        help='two traverses of one route, picture i of one at the place of picture i of the other',
+    )  # fmt: skip
+    parser.add_argument('--tolerance', type=int, default=2, help='of --pair, pictures')
+    parser.add_argument('--precision', type=float, default=0.99, help='at the threshold')
+    parser.add_argument(
+        '--record', action='store_true', help='write recall and threshold into the model file'
+    )
+    arguments = parser.parse_args(argv)
+    _, validation = load_places(load_config(arguments.config))
+    pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
+    for asked in (*validation, *pairs):
+        print(f'{asked.name}: {asked.protocol}; {len(asked.queries)} queries, '
+              f'{len(asked.references)} references')  # fmt: skip
+    for path in arguments.models:
+        model = DescriptorExtractor(path)
+        on_validation = [answer(model, asked) for asked in validation]
+        on_pairs = [answer(model, asked) for asked in pairs]
+        recall = float(np.mean([answers.recall_at_1 for answers in on_validation]))
+        threshold = choose_threshold(on_validation, precision=arguments.precision)
+        print(f'\n{model.info.name} (D = {model.info.descriptor_size}), recall@1, %')
+        for asked, answers in zip((*validation, *pairs), (*on_validation, *on_pairs), strict=True):
+            print(f'  {asked.name:32} {100 * answers.recall_at_1:5.1f}   {spread(answers)}')
+        print(f'  {"mean of the validation sets":32} {100 * recall:5.1f}')
+        print(f'  threshold for {arguments.precision:.0%} precision on them: {threshold:.3f}')
+        if arguments.record:
+            asked_for = '; '.join(f'{asked.name}: {asked.protocol}' for asked in validation)
+            measured = {
+                extractor.KEY_RECALL_AT_1: f'{recall:.4f}',
+                extractor.KEY_RECALL_PROTOCOL: f'mean over validation sets ({asked_for})',
+                extractor.KEY_MIN_SIMILARITY: f'{threshold:.4f}',
+            }
+            write_record(path, measured)
+    return 0
+
+
+def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
+    """Build a map of the references and look every query up in it."""
+    place_map = PlaceMap(model.info.ref)
+    references = describe(model, asked.references)
+    place_map.add(references, stamps_ns=np.arange(len(references), dtype=np.int64))
+    most = max(len(rows) for rows in asked.truth)
+    similarities, rows = place_map.search_batch(describe(model, asked.queries), top_k=most + 1)
+    right = is_true(rows, asked.truth)
+    first_wrong = np.argmin(right, axis=1)  # there is one: a row more than can be right
+    return Answers(
+        best=similarities[:, 0],
+        right=right[:, 0],
+        best_wrong=similarities[np.arange(len(rows)), first_wrong],
+    )
+
+
+def describe(model: DescriptorExtractor, pictures: Sequence[Picture]) -> np.ndarray:
+    """Describe pictures in batches, (N, D), reading the next batch meanwhile."""
+    batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
+    with ThreadPoolExecutor() as readers:
+        read = readers.map(lambda batch: [picture() for picture in batch], batches)
+        progress = tqdm(read, total=len(batches), unit='batch', leave=False)
+        return np.concatenate([model.extract_batch(batch) for batch in progress])
+
+
+def choose_threshold(answered: Sequence[Answers], *, precision: float) -> float:
+    """Return the lowest similarity at which the accepted matches have the wanted precision.
+
+    Half of the queries are asked of a map that holds their place, half of one that does not: a
+    robot meets new places, too. Sets count alike, whatever their size.
+
+    Raises:
+        ValueError: No threshold reaches the precision.
+    """
+    similarity = np.concatenate([np.r_[a.best, a.best_wrong] for a in answered])
+    right = np.concatenate([np.r_[a.right, np.zeros(len(a.right), bool)] for a in answered])
+    weight = np.concatenate([np.full(2 * len(a.best), 1.0 / len(a.best)) for a in answered])
+    order = np.argsort(-similarity)
+    reached = np.cumsum((weight * right)[order]) / np.cumsum(weight[order])
+    enough = np.flatnonzero(reached >= precision)
+    if not len(enough):
+        raise ValueError(
+            f'no threshold gives {precision:.0%} precision; the best is {reached.max():.1%}'
+        )
+    return float(similarity[order][enough[-1]])
+
+
+def spread(answers: Answers) -> str:
+    """Say how similar right and wrong best matches are."""
+    right = np.percentile(answers.best[answers.right], (5, 50)) if answers.right.any() else (0, 0)
+    wrong = np.percentile(answers.best_wrong, (50, 95))
+    return (
+        f'similarity of right matches {right[0]:.2f} (5 %) {right[1]:.2f} (50 %), '
+        f'of the best wrong {wrong[0]:.2f} (50 %) {wrong[1]:.2f} (95 %)'
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(main())

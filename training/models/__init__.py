@@ -1,0 +1,6 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks: a backbone (picture to feature map) and an aggregator (feature map to descriptor)."""
+
+from training.models.network import Network, build_network
+
+__all__ = ['Network', 'build_network']

@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The validation split: places that are never trained on, and the questions asked of them.
+
+Checkpoint, settings and threshold are chosen by these sets alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from training.augment import change_viewpoint, make_night
+from training.dataset import read_rgb
+from training.places import Place, picture_files
+from vpr_ros.evaluation import positives_by_order
+
+Picture = Callable[[], np.ndarray]  # reads, or makes, one uint8 RGB picture (H, W, 3)
+
+
+@dataclass(frozen=True)
+class RetrievalSet:
+    """Queries to look up among references.
+
+    Attributes:
+        name: Name in tables.
+        protocol: What is asked, one sentence.
+        references: The pictures of the map.
+        queries: The pictures to look up.
+        truth: For each query the rows (int64) of the references that show its place.
+    """
+
+    name: str
+    protocol: str
+    references: Sequence[Picture]
+    queries: Sequence[Picture]
+    truth: Sequence[np.ndarray]
+
+
+Item = TypeVar('Item')
+
+
+def split(items: Sequence[Item], *, every: int) -> tuple[list[Item], list[Item]]:
+    """Split into (training, validation); each `every`-th item is for validation."""
+    return [item for i, item in enumerate(items) if i % every], list(items[::every])
+
+
+def street_sets(places: Sequence[Place], *, size: tuple[int, int]) -> list[RetrievalSet]:
+    """Ask for the first view of each place among all other views, by day and by made night."""
+    references: list[Picture] = []
+    truth: list[np.ndarray] = []
+    for place in places:
+        truth.append(len(references) + np.arange(len(place.pictures) - 1))
+        references += [_file(path) for path in place.pictures[1:]]
+    queries = [place.pictures[0] for place in places]
+    nights = [_night(path, seed, size) for seed, path in enumerate(queries)]
+    return [
+        RetrievalSet(
+            'street', 'first view of each place among the other views of all places',
+            references, [_file(path) for path in queries], truth,
+        ),
+        RetrievalSet(
+            'street-night', 'the same, the query turned into a night', references, nights, truth
+        ),
+    ]  # fmt: skip
+
+
+def camera_set(places: Sequence[Place]) -> RetrievalSet:
+    """Ask for night pictures of fixed cameras among day pictures.
+
+    Each camera is cut into three overlapping windows, which are three places.
+    """
+    windows = [(0.0, 0.6), (0.2, 0.8), (0.4, 1.0)]
+    references: list[Picture] = []
+    queries: list[Picture] = []
+    truth: list[np.ndarray] = []
+    for place in places:
+        by_light = sorted(place.pictures, key=lambda path: float(read_rgb(path).mean()))
+        third = len(by_light) // 3
+        for window in windows:
+            rows = len(references) + np.arange(third)
+            references += [_window(path, window) for path in by_light[-third:]]
+            queries += [_window(path, window) for path in by_light[:third]]
+            truth += [rows] * third
+    return RetrievalSet(
+        'camera-night',
+        'darkest third of each fixed camera among the brightest, three windows a camera',
+        references, queries, truth,
+    )  # fmt: skip
+
+
+def clip_set(clips: Sequence[Sequence[Path]], *, size: tuple[int, int]) -> RetrievalSet:
+    """Ask for each picture of a walk, seen from the side or by night, among all; +-1 is right."""
+    references: list[Picture] = []
+    queries: list[Picture] = []
+    truth: list[np.ndarray] = []
+    for clip in clips:
+        start = len(references)
+        for i, path in enumerate(clip):
+            make = _night if i % 2 else _aside
+            queries.append(make(path, start + i, size))
+            truth.append(start + np.arange(max(0, i - 1), min(len(clip), i + 2)))
+        references += [_file(path) for path in clip]
+    return RetrievalSet(
+        'walk', 'pictures of indoor walks from the side or by made night, +-1 picture',
+        references, queries, truth,
+    )  # fmt: skip
+
+
+def traverse_set(reference: Path, query: Path, *, tolerance: int) -> RetrievalSet:
+    """Ask for each picture of a traverse among those of another traverse of the same route."""
+    references, queries = picture_files(reference), picture_files(query)
+    return RetrievalSet(
+        f'{query.name} in {reference.name}', f'same picture number, +-{tolerance}',
+        [_file(path) for path in references],
+        [_file(path) for path in queries],
+        positives_by_order(len(queries), len(references), tolerance),
+    )  # fmt: skip
+
+
+def _file(path: Path) -> Picture:
+    return partial(read_rgb, path)
+
+
+def _window(path: Path, window: tuple[float, float]) -> Picture:
+    return partial(_read_window, path, window)
+
+
+def _aside(path: Path, seed: int, size: tuple[int, int]) -> Picture:
+    return partial(_read_aside, path, seed, size)
+
+
+def _night(path: Path, seed: int, size: tuple[int, int]) -> Picture:
+    return partial(_read_night, path, seed, size)
+
+
+def _read_window(path: Path, window: tuple[float, float]) -> np.ndarray:
+    rgb = read_rgb(path)
+    left, right = (int(edge * rgb.shape[1]) for edge in window)
+    return np.ascontiguousarray(rgb[:, left:right])
+
+
+def _read_aside(path: Path, seed: int, size: tuple[int, int]) -> np.ndarray:
+    return change_viewpoint(read_rgb(path), np.random.default_rng(seed), size=size)
+
+
+def _read_night(path: Path, seed: int, size: tuple[int, int]) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    rgb = change_viewpoint(read_rgb(path), rng, size=size, strength=0.5)
+    light = make_night(rgb.astype(np.float32) / 255.0, rng)
+    return (light.clip(0.0, 1.0) * 255.0).astype(np.uint8)
