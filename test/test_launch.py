@@ -118,10 +118,11 @@ def ros2_launch():
             restore_signals=True,
         )
         lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if until in line:
-                process.send_signal(signal.SIGINT)
+        with process.stdout as output:
+            for line in output:
+                lines.append(line)
+                if until in line:
+                    process.send_signal(signal.SIGINT)
         return ''.join(lines), process.wait(20)
 
     return run

@@ -23,6 +23,7 @@ from vpr_ros.recognizer import RecognizerConfig
 
 ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / 'config' / 'localize.yaml'
+README_ROW = re.compile(r'\| `(?P<name>\w+)` \| `.*` \| .* \| (yes|no) \| ')
 PARAMETER_LINE = re.compile(r'    (?P<name>\w+): (?P<value>\S+) +# (?P<comment>\S.*)')
 
 
@@ -44,14 +45,10 @@ def test_the_readme_documents_every_parameter_at_its_default():
     """README's table is the output of `python -m vpr_ros.node.parameters`."""
     readme = ROOT / 'README.md'
     lines = readme.read_text('utf-8').splitlines()
-    missing = [row for row in markdown_rows() if row not in lines]
-    assert not missing, 'python -m vpr_ros.node.parameters prints the table:\n' + '\n'.join(
-        missing
-    )
-    named = [
-        m[1] for line in lines if (m := re.match(r'\| `(\w+)` \| `.*` \| .* \| (yes|no) \|', line))
-    ]
-    assert set(named) == set(PARAMETERS)
+    missing = '\n'.join(row for row in markdown_rows() if row not in lines)
+    assert not missing, f'python -m vpr_ros.node.parameters prints the table:\n{missing}'
+    rows = [row for line in lines if (row := README_ROW.match(line))]
+    assert {row['name'] for row in rows} == set(PARAMETERS)
 
 
 def test_every_field_is_a_described_parameter():

@@ -393,6 +393,10 @@ def main(args: list[str] | None = None) -> int:
     except ParameterError as error:
         get_logger('localizer').fatal(str(error))
         return 1
+    except Exception:
+        if rclpy.ok():
+            raise
+        # A signal invalidates rclpy's context at once, in the middle of whatever it does.
     finally:
         if node is not None:
             node.close()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -212,9 +213,11 @@ def markdown_rows() -> list[str]:
     """Return the rows of README's table: name, default, accepted, changeable, description."""
     rows = []
     for p in PARAMETERS.values():
-        default = f'`{str(p.default).lower() if isinstance(p.default, bool) else p.default!r}`'
+        default = json.dumps(p.default).replace('"', "'")
         changeable = 'no' if p.read_only else 'yes'
-        rows.append(f'| `{p.name}` | {default} | {p.accepted} | {changeable} | {p.description} |')
+        rows.append(
+            f'| `{p.name}` | `{default}` | {p.accepted} | {changeable} | {p.description} |'
+        )
     return rows
 
 
