@@ -64,7 +64,7 @@ def add_parser(subparsers: Any) -> None:
     town.add_argument(
         '--spacing',
         type=float,
-        default=1.0,
+        default=1.2,
         metavar='M',
         help='metres from picture to picture (default %(default)s)',
     )
@@ -90,12 +90,12 @@ def _run(args: argparse.Namespace, begin: float) -> int:
     from vpr_ros.resources import default_model
 
     model = args.model or default_model()
-    out = _fresh_folder(args.out)
     extractor = DescriptorExtractor(model)
-    trial = _trial(args, out, extractor)
     threshold = extractor.info.min_similarity
     if threshold is None:
         raise ModelError(f'{model} records no threshold (vpr.min_similarity), the demo needs one')
+    out = _fresh_folder(args.out)
+    trial = _trial(args, out, extractor)
     print(f'vpr demo: {trial.title}')
     print(
         f'  map of {len(trial.place_map)} places by {extractor.info.name}; node log: '

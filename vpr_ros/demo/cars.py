@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from vpr_ros.demo.plan import Car
 from vpr_ros.demo.surfaces import Surface, as_uint8, raised
-from vpr_ros.demo.town import Car
 
 CAR_PIXELS_PER_M = 40
 _VISIBLE_M = 50.0

@@ -218,7 +218,7 @@ def _dwelling(canvas: _Canvas, style: FacadeStyle, trim: np.ndarray, accent: np.
             _window(canvas, low, x - width / 2, canvas.height_m - height - 1.0, trim)
 
 
-def _shop(canvas: _Canvas, style: FacadeStyle, trim: np.ndarray, accent: np.ndarray) -> None:
+def _shop(canvas: _Canvas, style: FacadeStyle, name: str, accent: np.ndarray) -> None:
     """A ground floor of shop windows under an awning and a name."""
     top = canvas.height_m - style.storey_m
     base = np.asarray(canvas.rng.uniform(20, 150, 3), np.float32)
@@ -235,7 +235,6 @@ def _shop(canvas: _Canvas, style: FacadeStyle, trim: np.ndarray, accent: np.ndar
             x = pane * pitch + 0.3 + item * (pitch - 0.6) / 3
             canvas.box(x, top + 0.95 + depth - size - 0.1, size, size, colour)
     canvas.box(0, top + 0.12, canvas.width_m, 0.75, accent)
-    name = str(canvas.rng.choice(SIGNS))
     ink = (245, 240, 225) if accent.mean() < 130 else (30, 28, 32)
     start = max(0.2, (canvas.width_m - 0.42 * len(name)) * canvas.rng.uniform(0.1, 0.9))
     canvas.text(name, start, top + 0.7, 0.5, ink)
@@ -256,9 +255,10 @@ def paint_facade(
     storeys: int,
     colour: np.ndarray,
     ground_floor: str,
+    sign: str,
     seed: int,
 ) -> Facade:
-    """Paint one facade of `storeys` storeys; `ground_floor` is 'shop', 'door' or 'plain'.
+    """Paint one facade; `ground_floor` is 'shop' (with `sign` over it), 'door' or 'plain'.
 
     The same arguments give the same facade, pixel for pixel.
     """
@@ -272,7 +272,7 @@ def paint_facade(
     upper = storeys if ground_floor == 'plain' else storeys - 1
     _upper_storeys(canvas, style, upper, trim, accent)
     if ground_floor == 'shop':
-        _shop(canvas, style, trim, accent)
+        _shop(canvas, style, sign, accent)
     elif ground_floor == 'door':
         _dwelling(canvas, style, trim, accent)
     canvas.box(0, 0, canvas.width_m, 0.25, trim * 0.85)
@@ -287,6 +287,7 @@ def paint_mural(
     storeys: int,
     colour: np.ndarray,
     ground_floor: str,
+    sign: str,
     seed: int,
 ) -> Facade:
     """A windowless wall with a large painting; takes the same arguments as `paint_facade`."""
@@ -307,14 +308,7 @@ def paint_mural(
             )
         else:
             cv2.fillPoly(canvas.rgb, [points.astype(np.int32)], ink, cv2.LINE_AA)
-    if ground_floor == 'plain':
-        words = str(rng.choice(SIGNS))
-        canvas.text(
-            words,
-            0.8,
-            canvas.height_m * 0.45,
-            min(1.2, 2.0 * width_m / len(words) / 2),
-            (245, 242, 232),
-        )
+    letters_m = min(1.2, width_m / len(sign))
+    canvas.text(sign, 0.8, canvas.height_m * 0.45, letters_m, (245, 242, 232))
     albedo = np.clip(canvas.rgb, 0, 255).astype(np.uint8)
     return Facade(cv2.GaussianBlur(albedo, (0, 0), 0.6), canvas.glow)

@@ -17,8 +17,8 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
+from vpr_ros.demo.plan import ROAD_M, STREET_M, Town
 from vpr_ros.demo.scoring import Answer, Score, Verdict, best_rows
-from vpr_ros.demo.town import ROAD_M, STREET_M, Town
 from vpr_ros.demo.trials import Trial
 
 COLOURS = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from vpr_ros.demo import paint
 from vpr_ros.demo.light import Light
-from vpr_ros.demo.town import ROAD_M, STREET_M, Street, Town, Traffic
+from vpr_ros.demo.plan import ROAD_M, STREET_M, Street, Town, Traffic
 
 GROUND_PIXELS_PER_M = 16
 SKY_WIDTH, SKY_HEIGHT = 2048, 400

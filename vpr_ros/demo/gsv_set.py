@@ -16,9 +16,10 @@ import cv2
 import numpy as np
 
 from vpr_ros.demo.light import DAY, EVENING
+from vpr_ros.demo.plan import Town
 from vpr_ros.demo.renderer import Camera, Renderer, View
 from vpr_ros.demo.sequence import Lens, make_scene, paint_town
-from vpr_ros.demo.town import CAMERA_HEIGHT_M, Town, make_town, make_traffic
+from vpr_ros.demo.town import CAMERA_HEIGHT_M, make_town, make_traffic
 
 CITY = 'Rendertown'
 COLUMNS = ('place_id', 'year', 'month', 'northdeg', 'city_id', 'lat', 'lon', 'panoid')

@@ -11,13 +11,13 @@ import cv2
 import numpy as np
 
 from vpr_ros.bag_writer import BagWriter
-from vpr_ros.demo import town as plan
 from vpr_ros.demo.light import DAY, EVENING, Light
+from vpr_ros.demo.plan import Town
 from vpr_ros.demo.renderer import Camera, Renderer
 from vpr_ros.demo.route import Drive
 from vpr_ros.demo.sequence import Lens, make_scene, render_views, views
 from vpr_ros.demo.surfaces import Surface
-from vpr_ros.demo.town import Town
+from vpr_ros.demo.town import drive, make_traffic
 
 IMAGE_TOPIC = '/camera/image/compressed'
 CAMERA_INFO_TOPIC = '/camera/camera_info'
@@ -55,8 +55,8 @@ class Lap:
 
 def make_laps(town: Town, *, spacing_m: float) -> tuple[Lap, Lap]:
     """The two drives: by day in the right lane; in the evening 0.6 to 1.4 m further left."""
-    first = plan.drive(town.lap_one, spacing_m=spacing_m, left_m=-1.2, sway_m=0.1)
-    second = plan.drive(town.lap_two, spacing_m=spacing_m, left_m=-0.2, sway_m=0.4)
+    first = drive(town.lap_one, spacing_m=spacing_m, left_m=-1.2, sway_m=0.1)
+    second = drive(town.lap_two, spacing_m=spacing_m, left_m=-0.2, sway_m=0.4)
     return Lap(1, DAY, first), Lap(2, EVENING, second)
 
 
@@ -93,7 +93,7 @@ def record_lap(
         path: Folder of the bag; it must not exist.
         progress: Is told pictures done and pictures in all.
     """
-    scene = make_scene(town, painted, plan.make_traffic(town, lap.number), lap.light)
+    scene = make_scene(town, painted, make_traffic(town, lap.number), lap.light)
     renderer, lens = Renderer(scene, camera), Lens(camera, lap.light.noise, lap.number)
     places = views(lap.drive, pitch_rad=CAMERA_PITCH_RAD, pitch_jitter_rad=0.004, seed=lap.number)
     odometry, odometry_yaws = drifting_odometry(lap.drive, lap.number)

@@ -14,7 +14,7 @@ from itertools import pairwise
 import cv2
 import numpy as np
 
-from vpr_ros.demo import ground as plan
+from vpr_ros.demo import ground
 from vpr_ros.demo.ground import Ground
 from vpr_ros.demo.surfaces import Surface
 
@@ -130,7 +130,7 @@ class Renderer:
             self._ground.append(
                 cv2.resize(self._ground[-1], None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
             )
-        wrap = scene.sky[:, : plan.SKY_WIDTH // 2]
+        wrap = scene.sky[:, : ground.SKY_WIDTH // 2]
         self._sky = np.ascontiguousarray(np.hstack([scene.sky, wrap]))
 
     def render(self, view: View) -> np.ndarray:
@@ -154,10 +154,10 @@ class Renderer:
         rows = np.arange(horizon + 2, dtype=np.float32) - (camera.height - 1) / 2
         slope = np.tan(view.pitch - np.arctan(rows / camera.focal)).astype(np.float32)
         elevation = np.arctan(slope[:, None] / np.sqrt(1 + x * x)[None, :])
-        per_rad = plan.SKY_HEIGHT / (plan.SKY_TOP_RAD - plan.SKY_BOTTOM_RAD)
-        map_y = (plan.SKY_TOP_RAD - elevation) * per_rad
+        per_rad = ground.SKY_HEIGHT / (ground.SKY_TOP_RAD - ground.SKY_BOTTOM_RAD)
+        map_y = (ground.SKY_TOP_RAD - elevation) * per_rad
         azimuth = (view.yaw - np.arctan(x)) / (2 * np.pi)
-        column = ((-azimuth[0]) % 1.0 + (azimuth[0] - azimuth)) * plan.SKY_WIDTH
+        column = ((-azimuth[0]) % 1.0 + (azimuth[0] - azimuth)) * ground.SKY_WIDTH
         map_x = np.broadcast_to(column.astype(np.float32), map_y.shape)
         target.rgb[: horizon + 2] = cv2.remap(
             self._sky,
@@ -182,7 +182,7 @@ class Renderer:
     ) -> np.ndarray:
         """Rows of ground, averaged from `finer` times as many."""
         rotation = view.camera_from_map
-        metres = 2.0**level / plan.GROUND_PIXELS_PER_M
+        metres = 2.0**level / ground.GROUND_PIXELS_PER_M
         corner = np.array([self._scene.ground.x_min, self._scene.ground.y_max, 0.0])
         homography = self._camera.matrix @ np.column_stack(
             [

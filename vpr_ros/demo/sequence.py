@@ -14,6 +14,7 @@ from vpr_ros.demo import sprites
 from vpr_ros.demo.cars import car_surfaces
 from vpr_ros.demo.ground import paint_ground, paint_sky
 from vpr_ros.demo.light import Light
+from vpr_ros.demo.plan import Prop, Town, Traffic
 from vpr_ros.demo.renderer import Camera, Renderer, Scene, Sprite, View
 from vpr_ros.demo.route import Drive
 from vpr_ros.demo.surfaces import (
@@ -22,7 +23,6 @@ from vpr_ros.demo.surfaces import (
     house_surfaces,
     lit,
 )
-from vpr_ros.demo.town import Prop, Town, Traffic
 
 
 def paint_town(town: Town) -> list[Surface]:

@@ -12,7 +12,7 @@ import numpy as np
 from vpr_ros.demo import paint
 from vpr_ros.demo.facade import STYLES, paint_facade, paint_mural
 from vpr_ros.demo.light import Light
-from vpr_ros.demo.town import Block, House
+from vpr_ros.demo.plan import Block, House
 
 EAVES_M = 0.4
 _LAMP = (168, 132, 78)  # RGB that a lit window adds
@@ -126,6 +126,7 @@ def house_surfaces(house: House) -> list[Surface]:
             colour=colour,
             seed=house.seed + number,
             ground_floor=house.ground_floor if name == 'front' else 'plain',
+            sign=house.sign,
         )
         wall = _wall_surface(left, normal, house.height_m, facade.albedo)
         surfaces.append(replace(wall, glow=facade.glow))
@@ -151,6 +152,7 @@ def block_surfaces(block: Block) -> list[Surface]:
                 colour=colour,
                 storeys=round(block.height_m / 8),
                 ground_floor='plain',
+                sign='',
             ).albedo.astype(np.float32)
         else:
             albedo = paint.wall(

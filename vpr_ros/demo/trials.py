@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros import evaluation
+from vpr_ros.demo.plan import Town
 from vpr_ros.demo.record import CAMERA_FRAME, ODOMETRY_TOPIC, TRUTH_TOPIC, make_laps, record_lap
 from vpr_ros.demo.renderer import Camera
 from vpr_ros.demo.scoring import Track, positives_by_pose
 from vpr_ros.demo.sequence import paint_town
-from vpr_ros.demo.town import Town, make_town
+from vpr_ros.demo.town import make_town
 from vpr_ros.errors import SourceError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import BuildOptions, build_map
@@ -23,7 +24,7 @@ from vpr_ros.place_map import PlaceMap
 from vpr_ros.pose_lookup import PosesByTime
 from vpr_ros.sources import BagSource, PictureFolder, Source
 
-WITHIN_M, WITHIN_DEG = 8.0, 30.0
+WITHIN_M, WITHIN_DEG = 10.0, 30.0
 MAP_SPACING_M = 1.5
 _MAX_GAP_S = 0.5
 _MAX_POSE_GAP_S = 1.0
