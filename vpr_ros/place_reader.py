@@ -51,7 +51,7 @@ class BuildOptions:
     picture_height: int = 480
     skip_unreadable: bool = False
     frame_id: str = 'map'
-    batch_size: int = 8
+    batch_size: int = 4
 
     def __post_init__(self) -> None:
         """Refuse values that make no map.

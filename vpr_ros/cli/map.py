@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from vpr_ros.pose_lookup import PoseLookup
     from vpr_ros.sources import BagSource, PictureFolder, VideoFile
 
+_CPU_BATCH = 4  # larger ones leave the cache: 16 % slower at 8, MobileNetV2 at 256x256
+_GPU_BATCH = 32
 _BAR_INTERVAL_S = 0.2
 _LOG_INTERVAL_S = 30.0  # of the progress line where nobody watches a terminal
 
@@ -56,7 +58,10 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
         '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'), help='(auto)'
     )
     build.add_argument(
-        '--batch', type=_positive, default=8, metavar='N', help='pictures a run (default 8)'
+        '--batch',
+        type=_positive,
+        metavar='N',
+        help=f'pictures in one run (default {_CPU_BATCH} on the CPU, {_GPU_BATCH} on a GPU)',
     )
     _add_pose_options(build)
     _add_choice_options(build)
@@ -161,6 +166,8 @@ def run_build(args: argparse.Namespace) -> int:
 
     source = open_source(args.source, topic=args.topic, stamps=args.stamps)
     poses = _find_poses(args, source)
+    extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
+    is_on_cpu = extractor.provider == 'CPUExecutionProvider'
     defaults = BuildOptions()
     options = BuildOptions(
         every=args.every,
@@ -169,9 +176,8 @@ def run_build(args: argparse.Namespace) -> int:
         picture_height=args.picture_height if args.keep_pictures else 0,
         skip_unreadable=args.skip_unreadable,
         frame_id=args.frame_id,
-        batch_size=args.batch,
+        batch_size=args.batch or (_CPU_BATCH if is_on_cpu else _GPU_BATCH),
     )
-    extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     print(f'model {extractor.info.name}; {extractor.provider_reason}', file=sys.stderr)
     try:
         with _Bar(math.ceil(source.num_frames / args.every)) as bar:
