@@ -131,6 +131,7 @@ def test_mistakes_are_one_line(build, pictures, capsys, options, complaint, tmp_
         ['--batch', 'x'],
         ['--max-pose-gap', '-1'],
         ['--min-distance', 'nan'],
+        ['--frame-id', ''],
         ['--no-poses', '--pose-topic', '/odom'],
     ],
 )

@@ -66,7 +66,9 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     _add_pose_options(build)
     _add_choice_options(build)
     output = build.add_argument_group('output')
-    output.add_argument('--frame-id', default='map', help='frame of the map (default map)')
+    output.add_argument(
+        '--frame-id', type=_name, default='map', help='frame of the map (default map)'
+    )
     output.add_argument(
         '--keep-pictures',
         action=argparse.BooleanOptionalAction,
@@ -290,6 +292,12 @@ def _next_command(args: argparse.Namespace) -> str:
 
 def _given(value: float | None, default: float) -> float:
     return default if value is None else value
+
+
+def _name(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError('must not be empty')
+    return text
 
 
 def _positive(text: str) -> int:
