@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -282,12 +283,13 @@ def _print_summary(report: BuildReport, args: argparse.Namespace) -> None:
 
 
 def _next_command(args: argparse.Namespace) -> str:
-    model = f' model:={args.model.resolve()}' if args.model else ''
-    target = f'map:={args.out.resolve()}{model}'
+    arguments = [f'map:={args.out.resolve()}']
+    if args.model:
+        arguments.append(f'model:={args.model.resolve()}')
     if os.environ.get('ROS_DISTRO'):
-        return f'ros2 launch vpr_ros localize.launch.py {target}'
-    parameters = ' '.join(f'-p {pair}' for pair in target.split())
-    return f'python -m vpr_ros.node --ros-args {parameters}'
+        return shlex.join(['ros2', 'launch', 'vpr_ros', 'localize.launch.py', *arguments])
+    options = [word for argument in arguments for word in ('-p', argument)]
+    return shlex.join(['python', '-m', 'vpr_ros.node', '--ros-args', *options])
 
 
 def _given(value: float | None, default: float) -> float:
