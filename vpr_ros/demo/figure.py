@@ -32,7 +32,7 @@ LABELS = {
     Verdict.RIGHT: 'recognised, right',
     Verdict.WRONG: 'recognised, wrong',
     Verdict.MISSED: 'missed',
-    Verdict.UNKNOWN: 'not on the map, rightly rejected',
+    Verdict.UNKNOWN: 'unknown place, rejected',
     Verdict.UNJUDGED: 'no truth',
 }
 _NUM_PAIRS = 6
@@ -44,7 +44,7 @@ def save_figure(
     """Draw a run and write it as PNG."""
     figure = plt.figure(figsize=(16, 10), dpi=100, facecolor='white')
     rows = figure.add_gridspec(
-        2, 1, height_ratios=(2.5, 1), hspace=0.16, left=0.045, right=0.99, top=0.93, bottom=0.06
+        2, 1, height_ratios=(2.5, 1), hspace=0.2, left=0.045, right=0.99, top=0.92, bottom=0.06
     )
     upper = rows[0].subgridspec(1, 2, width_ratios=(1.0, 1.28), wspace=0.04)
     matched = best_rows(answers, trial.place_map.places['place_id'])
@@ -127,7 +127,7 @@ def _draw_plan(
     axes.margins(0.02)
     axes.set_xlabel('x [m]', labelpad=1)
     axes.set_ylabel('y [m]', labelpad=1)
-    axes.legend(handles=_legend(score, places=True), loc='upper left', fontsize=9, framealpha=0.92)
+    _add_legend(axes, score, places=True)
 
 
 def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np.ndarray) -> None:
@@ -137,7 +137,20 @@ def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np
     axes.set_xlabel('number of the picture')
     axes.set_ylabel('best match in the map')
     axes.grid(alpha=0.3)
-    axes.legend(handles=_legend(score, places=False), loc='upper left', fontsize=9)
+    _add_legend(axes, score, places=False)
+
+
+def _add_legend(axes: Axes, score: Score, *, places: bool) -> None:
+    axes.legend(
+        handles=_legend(score, places=places),
+        loc='lower center',
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=3,
+        fontsize=9,
+        frameon=False,
+        handletextpad=0.2,
+        columnspacing=1.2,
+    )
 
 
 def _legend(score: Score, *, places: bool) -> list[Line2D]:
@@ -190,6 +203,8 @@ def _draw_similarity(
         ha='right',
         va='bottom',
         fontsize=9,
+        bbox={'facecolor': 'white', 'alpha': 0.8, 'lw': 0, 'pad': 1},
+        zorder=3,
     )
     axes.set_xlim(-2, max(numbers, default=0) + 3)
     axes.set_xlabel('picture, in the order of the drive', labelpad=1)
