@@ -89,7 +89,7 @@ class MixVPR(nn.Module):
         Raises:
             ValueError: The map is not the one that the weights were made for.
         """
-        shape = tuple(features.shape[2:])
+        shape = tuple(map(int, features.shape[2:]))
         if shape != self.in_shape:
             raise ValueError(
                 f'this MixVPR takes a {self.in_shape} feature map, not {shape}; '

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+import dataclasses
+import itertools
+
+import cv2
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+
+from training.augment import augment, change_viewpoint, make_night, random_window  # noqa: E402
+from training.dataset import MixedBatches, PlaceDataset, read_rgb  # noqa: E402
+from training.places import Place, gsv_cities  # noqa: E402
+
+
+@pytest.fixture
+def places(rendered_gsv):
+    return gsv_cities(rendered_gsv)
+
+
+def dataset(places, **changes):
+    settings = dict(views=4, size=(48, 64), night=0.5, viewpoint=1.0, seed=1) | changes
+    return PlaceDataset(places, **settings)
+
+
+def test_item_has_k_views_and_one_label(places):
+    views, labels = dataset(places)[3, 0]
+    assert views.shape == (4, 48, 64, 3)
+    assert views.dtype == torch.uint8
+    assert labels.tolist() in ([6] * 4, [7] * 4)
+    assert len({view.numpy().tobytes() for view in views}) == 4
+
+
+def test_an_item_is_decided_by_its_key(places):
+    one, other = dataset(places), dataset(places)
+    assert torch.equal(one[2, 5][0], other[2, 5][0])
+    assert not torch.equal(one[2, 5][0], one[2, 6][0])
+
+
+def test_a_mirrored_place_is_another_place(places):
+    labels = {int(dataset(places)[2, draw][1][0]) for draw in range(20)}
+    assert labels == {4, 5}
+
+
+def test_views_of_a_mirrored_place_are_all_mirrored(tmp_path):
+    dark_left = np.full((60, 80, 3), 30, np.uint8)
+    dark_left[:, 40:] = 200
+    cv2.imwrite(str(tmp_path / 'dark_left.png'), dark_left)
+    place = Place('half', (tmp_path / 'dark_left.png',), source='gsv')
+    for draw in range(8):
+        views, labels = dataset([place], night=0.0, viewpoint=0.2)[0, draw]
+        halves = views.float().mean(dim=(1, 3)).split(32, dim=1)
+        dark_right = halves[0].mean(dim=1) > halves[1].mean(dim=1)
+        assert dark_right.tolist() == [bool(label % 2) for label in labels]
+
+
+def test_labels_of_fixed_cameras_hold_within_a_batch_only(places):
+    cameras = [dataclasses.replace(place, source='camera') for place in places]
+    assert int(dataset(cameras)[2, 0][1][0]) in (-5, -6)
+
+
+def test_a_batch_has_its_share_of_each_source_and_no_place_twice(places):
+    mixed = [
+        dataclasses.replace(p, source='clip' if i < 5 else 'gsv') for i, p in enumerate(places)
+    ]
+    batches = MixedBatches(mixed, {'gsv': 4, 'clip': 2}, seed=0)
+    for batch in itertools.islice(batches, 5):
+        indices = [index for index, _ in batch]
+        assert len(set(indices)) == 6
+        assert sum(index < 5 for index in indices) == 2
+
+
+def test_batches_go_on_from_a_step(places):
+    first = list(itertools.islice(MixedBatches(places, {'gsv': 3}, seed=4), 5))
+    later = list(itertools.islice(MixedBatches(places, {'gsv': 3}, seed=4, start=3), 2))
+    assert first[3:] == later
+
+
+def test_too_few_places_for_a_batch(places):
+    with pytest.raises(ValueError, match="wants 13 places of the source 'gsv', there are 12"):
+        MixedBatches(places, {'gsv': 13}, seed=0)
+
+
+def test_unreadable_picture_is_named(tmp_path):
+    (tmp_path / 'broken.jpg').write_bytes(b'no picture')
+    with pytest.raises(FileNotFoundError, match='broken.jpg cannot be read'):
+        read_rgb(tmp_path / 'broken.jpg')
+
+
+def test_augmented_view_has_shape_type_and_seed(places):
+    rgb = read_rgb(places[0].pictures[0])
+    views = [augment(rgb, np.random.default_rng(3), size=(40, 30)) for _ in range(2)]
+    assert views[0].shape == (40, 30, 3)
+    assert views[0].dtype == np.uint8
+    assert np.array_equal(*views)
+
+
+def test_viewpoint_of_strength_zero_is_a_resize(places):
+    rgb = read_rgb(places[0].pictures[0])
+    same = change_viewpoint(rgb, np.random.default_rng(0), size=rgb.shape[:2], strength=0.0)
+    assert np.array_equal(same, rgb)
+
+
+def test_night_puts_out_the_sky():
+    light = np.full((64, 64, 3), 0.3, np.float32)
+    light[:24] = 0.95
+    ratios = []
+    for seed in range(20):
+        dark = make_night(light, np.random.default_rng(seed))
+        ratios.append(dark[:12].mean() / dark[40:].mean())
+    assert np.median(ratios) < 1.5  # 3.2 by day
+
+
+def test_windows_are_within_the_picture():
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        left, top, right, bottom = random_window(rng, smallest=0.5)
+        assert 0 <= left < right <= 1
+        assert 0 <= top < bottom <= 1
+        assert min(right - left, bottom - top) >= 0.5

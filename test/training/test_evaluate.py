@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip('torch')
+
+from training import evaluate  # noqa: E402
+from training.evaluate import Answers, answer, choose_threshold  # noqa: E402
+from training.validation import RetrievalSet, traverse_set  # noqa: E402
+from vpr_ros.extractor import DescriptorExtractor, read_model_info  # noqa: E402
+
+
+def pictures_of(array):
+    return [lambda rgb=rgb: rgb for rgb in array]
+
+
+def test_answers_of_the_runtime(tiny_model, textured_pictures):
+    rgbs = textured_pictures(20)
+    queries = rgbs[[3, 7, 9]]
+    truth = [np.array([3]), np.array([7, 8]), np.array([0])]  # the last truth is wrong on purpose
+    asked = RetrievalSet('three', '', pictures_of(rgbs), pictures_of(queries), truth)
+    answers = answer(DescriptorExtractor(tiny_model, device='cpu'), asked)
+    assert answers.right.tolist() == [True, True, False]
+    assert answers.recall_at_1 == pytest.approx(2 / 3)
+    assert answers.best == pytest.approx([1, 1, 1], abs=1e-5)
+    assert (answers.best_wrong[:2] < 0.99).all()
+    assert answers.best_wrong[2] == answers.best[2]
+
+
+def test_threshold_counts_places_that_the_map_lacks():
+    answers = Answers(
+        best=np.array([0.9, 0.8, 0.7, 0.6]),
+        right=np.array([True, True, True, False]),
+        best_wrong=np.array([0.5, 0.5, 0.75, 0.6]),
+    )
+    assert choose_threshold([answers], precision=1.0) == 0.8
+    assert choose_threshold([answers], precision=0.75) == 0.7
+    wrong = Answers(best=np.ones(2), right=np.zeros(2, bool), best_wrong=np.ones(2))
+    with pytest.raises(ValueError, match='no threshold gives 99% precision; the best is 0'):
+        choose_threshold([wrong], precision=0.99)
+
+
+def test_command_prints_and_records(tiny_model, rendered_gsv, tmp_path, capsys):
+    model = tmp_path / 'model.onnx'
+    shutil.copy(tiny_model, model)
+    config = tmp_path / 'config.yaml'
+    config.write_text(f'data: {rendered_gsv}\ngsv: .\ncameras: ""\nclips: ""\n')
+    folder = next((rendered_gsv / 'Images').iterdir())
+    evaluate.main(
+        [str(model), '--config', str(config), '--pair', str(folder), str(folder),
+         '--precision', '0.5', '--record']
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert 'street-night' in printed
+    assert f'{folder.name} in {folder.name}' in printed
+    info = read_model_info(model)
+    assert f'{info.min_similarity:.3f}' in printed
+    assert f'{100 * info.recall_at_1:.1f}' in printed
+
+
+def test_traverses_are_matched_by_number(rendered_gsv):
+    folder = next((rendered_gsv / 'Images').iterdir())
+    asked = traverse_set(folder, folder, tolerance=1)
+    assert [rows.tolist() for rows in asked.truth[:2]] == [[0, 1], [0, 1, 2]]
+    assert len(asked.queries) == len(asked.references) == len(asked.truth)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+import csv
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip('torch')
+pytest.importorskip('lightning')
+
+from training import train  # noqa: E402
+from training.config import TrainConfig, load_config  # noqa: E402
+from training.data import load_places, training_loader  # noqa: E402
+from training.models import build_network  # noqa: E402
+from training.models.checkpoint import network_weights, read_checkpoint  # noqa: E402
+from training.module import DescriptorMemory, PlaceRecognition, learning_rate_factor  # noqa: E402
+
+
+def metrics(run, column):
+    with (run / 'metrics.csv').open() as file:
+        return {int(r['step']): float(r[column]) for r in csv.DictReader(file) if r.get(column)}
+
+
+@pytest.fixture(scope='module')
+def runs(tmp_path_factory):
+    return tmp_path_factory.mktemp('runs')
+
+
+@pytest.fixture
+def finished(runs, small_run, monkeypatch):
+    """A run of four steps, made once."""
+    existing = sorted(runs.iterdir())
+    if existing:
+        return existing[0]
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    return train.main(['--runs', str(runs), *small_run])
+
+
+def test_a_run_explains_itself(finished, small_run):
+    assert load_config(finished / 'config.yaml') == load_config(None, small_run)
+    commit = (finished / 'commit.txt').read_text().strip()
+    assert commit.startswith('unknown') or len(commit.removesuffix('-dirty')) == 40
+    recalls = metrics(finished, 'val/recall')
+    assert len(recalls) == 2
+    assert all(0 <= recall <= 1 for recall in recalls.values())
+    checkpoint = read_checkpoint(finished / 'last.ckpt')
+    assert checkpoint['global_step'] == 4
+    assert (finished / 'best.ckpt').is_file()
+
+
+def test_only_what_is_not_frozen_learned(finished, small_run):
+    config = load_config(None, small_run)
+    start = build_network(config)
+    start.backbone.load_imagenet()
+    learned = network_weights(read_checkpoint(finished / 'last.ckpt'))
+    changed = {k for k, v in start.state_dict().items() if not torch.equal(v, learned[k])}
+    assert 'backbone.model._conv_stem.weight' not in changed
+    assert 'backbone.model._blocks.14._project_conv.weight' in changed
+    assert not [key for key in changed if 'running_' in key]
+
+
+def test_a_run_goes_on_where_it_stopped(finished, runs):
+    resumed = train.main(['--runs', str(runs), '--resume', str(finished), 'steps=6'])
+    checkpoint = read_checkpoint(resumed / 'last.ckpt')
+    assert checkpoint['global_step'] == 6
+    assert list(metrics(resumed, 'val/recall')) == [5]
+    assert (resumed / 'resumed_from.txt').read_text().strip() == str(finished / 'last.ckpt')
+    with pytest.raises(SystemExit):
+        train.main(['--resume', str(finished), '--config', 'x.yaml'])
+
+
+def test_the_loss_falls_on_a_batch(small_run):
+    torch.manual_seed(0)
+    config = load_config(None, [*small_run, 'memory=0'])
+    places, _ = load_places(config)
+    network = build_network(config)
+    network.backbone.load_imagenet()
+    task = PlaceRecognition(network, config, places, [])
+    task.log_dict = lambda *args, **kwargs: None  # needs a trainer
+    task.train()
+    batch = next(iter(training_loader(config, places)))
+    optimizer = task.configure_optimizers()['optimizer']
+    losses = []
+    for _ in range(8):
+        optimizer.zero_grad()
+        loss = task.training_step(batch, 0)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert np.isfinite(losses).all()
+    assert losses[-1] < 0.7 * losses[0]
+
+
+def test_memory_keeps_the_newest_and_no_fixed_cameras():
+    memory = DescriptorMemory(3, 2)
+    memory.add(torch.tensor([[1.0, 0], [2, 0]]), torch.tensor([10, -1]))
+    memory.add(torch.tensor([[3.0, 0], [4, 0], [5, 0]]), torch.tensor([30, 40, 50]))
+    assert memory.labels.tolist() == [30, 40, 50]
+    assert memory.descriptors[:, 0].tolist() == [3, 4, 5]
+
+
+def test_learning_rate_rises_stays_and_falls():
+    config = TrainConfig(steps=100, warmup_steps=10, decay_fraction=0.4)
+    factors = [learning_rate_factor(step, config) for step in (0, 9, 50, 80, 100)]
+    assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
