@@ -49,6 +49,7 @@ class NodeState:
         name: Full name of the node.
         lifecycle: `unconfigured`, `inactive`, `active` or `finalized`.
         enabled: Whether ~/enable lets pictures in.
+        clock_stands: Whether simulated time was asked for and no /clock has come.
         engine: Model and map; None before they are loaded.
         input: The picture topic; None while there is no subscription.
         counts: What happened to the pictures.
@@ -57,6 +58,7 @@ class NodeState:
     name: str
     lifecycle: str
     enabled: bool
+    clock_stands: bool
     engine: Engine | None
     input: InputState | None
     counts: Snapshot
@@ -91,14 +93,16 @@ def _text(value: Any) -> str:
 def _idle(state: NodeState) -> str:
     """Why no picture is let in at all, '' if pictures are."""
     if state.lifecycle != 'active':
-        return f'{state.lifecycle}: run `{next_step(state.lifecycle, state.name)}`'
+        return f'{state.lifecycle}: {next_step(state.lifecycle, state.name)}'
     return '' if state.enabled else f'disabled: call {state.name}/enable with data: true'
 
 
 def next_step(lifecycle: str, node: str) -> str:
-    """Return the command that brings the node nearer to work."""
+    """Return what brings the node nearer to work."""
+    if lifecycle == 'finalized':
+        return 'start the node again'
     transition = 'configure' if lifecycle == 'unconfigured' else 'activate'
-    return f'ros2 lifecycle set {node} {transition}'
+    return f'run `ros2 lifecycle set {node} {transition}`'
 
 
 def _input(state: NodeState) -> DiagnosticStatus:
@@ -134,6 +138,8 @@ def _input_level(state: NodeState) -> tuple[bytes, str]:
         return ERROR, f'no picture: {state.input.silence}'
     if counts.refusal:
         return ERROR, counts.refusal
+    if state.clock_stands:
+        return WARN, 'use_sim_time is set and nothing comes on /clock: play the bag with --clock'
     if abs(counts.age_s) > _ODD_AGE_S:
         return WARN, (
             f'picture stamps are {counts.age_s:.1f} s behind the clock: synchronise the clocks, '

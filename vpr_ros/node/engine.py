@@ -95,6 +95,20 @@ class Engine:
         """
         PlaceRecognizer(self.extractor, PlaceMap(self.extractor.info.ref), config)
 
+    def summary(self) -> dict[str, str | int | float]:
+        """Return what runs, for the log."""
+        info, place_map = self.extractor.info, self.place_map
+        return {
+            'model file': str(info.path),
+            'model name': info.name,
+            'model sha256': info.sha256,
+            'provider': f'{self.extractor.provider} ({self.extractor.provider_reason})',
+            'min_similarity in force': self.min_similarity,
+            'map url': place_map.url,
+            'map places': len(place_map),
+            'map frame': self.map_frame_id,
+        }
+
     def process(self, rgb: np.ndarray, stamp_ns: int) -> Answer:
         """Recognise the next picture of the stream.
 

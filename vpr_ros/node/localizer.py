@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -17,7 +16,6 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException
@@ -25,34 +23,30 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.logging import get_logger
 from vpr_msgs.msg import MapInfo
 
-from vpr_ros import conversions
-from vpr_ros.errors import EncodingError, VprError
-from vpr_ros.node import parameters
+from vpr_ros.conversions import require_cv_bridge
+from vpr_ros.errors import VprError
 from vpr_ros.node.diagnostics import InputState, NodeState, diagnostic_array, next_step
-from vpr_ros.node.engine import Answer, Engine
+from vpr_ros.node.engine import Engine
 from vpr_ros.node.image_input import ImageInput
-from vpr_ros.node.mailbox import Mailbox, RateLimiter
+from vpr_ros.node.live_parameters import LiveParameters
+from vpr_ros.node.mailbox import RateLimiter
 from vpr_ros.node.outputs import Outputs
-from vpr_ros.node.parameters import NodeConfig, ParameterError, RuntimeConfig, config_of
+from vpr_ros.node.parameters import ParameterError
 from vpr_ros.node.ros_logging import forward_to
 from vpr_ros.node.services import Services
 from vpr_ros.node.statistics import Statistics
-from vpr_ros.recognizer import RecognizerConfig, Status
+from vpr_ros.node.worker import Worker
+from vpr_ros.recognizer import RecognizerConfig
 
 _TICK_S = 0.25
-_THROTTLE_S = 5.0
 _REMINDER_S = 30.0
-_CONVERT = {
-    'raw': conversions.rgb_from_image,
-    'compressed': conversions.rgb_from_compressed,
-}
+_BACKWARD = Duration(seconds=-0.1)
 
 
 class Localizer(LifecycleNode):
     """Recognises pictures against a map.
 
     Attributes:
-        config: What is fixed while the node runs.
         engine: Model and map; None until configured.
         outputs: The topics it publishes.
     """
@@ -65,35 +59,30 @@ class Localizer(LifecycleNode):
         """
         super().__init__('localizer')
         self._log_handler = forward_to(self.get_logger())
-        values = self._declare_parameters()
-        self.config: NodeConfig = config_of(NodeConfig, values)
-        self._runtime: RuntimeConfig = config_of(RuntimeConfig, values)
         self.engine: Engine | None = None
+        self._live = LiveParameters(self, check=self._check, apply=self._apply)
         self._lifecycle = 'unconfigured'
         self._enabled = True
-        self._statistics = Statistics()
+        self._worker: Worker | None = None
         self._limiter = RateLimiter()
-        self._mailbox: Mailbox[Any] = Mailbox()
-        self._worker: threading.Thread | None = None
+        self._statistics = Statistics()
         self._silence = ''
         self._periods_warned = 0
-        self._input = ImageInput(self, self.config, self._on_picture)
-        self.outputs = Outputs(self, self.config.camera)
+        self._input = ImageInput(self, self._live.fixed, self._on_picture)
+        self.outputs = Outputs(self, self._live.fixed.camera)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self._own_services = Services(self)
         self._start_timers()
         self._jump_handle = self.get_clock().create_jump_callback(
-            JumpThreshold(
-                min_forward=None, min_backward=Duration(seconds=-0.1), on_clock_change=False
-            ),
+            JumpThreshold(min_forward=None, min_backward=_BACKWARD, on_clock_change=False),
             post_callback=self._on_clock_jump,
         )
 
-    # Lifecycle: rclpy swallows exceptions in transitions, so each is wrapped.
+    # Lifecycle.
 
     def autostart(self) -> bool:
         """Configure and activate, if the parameter says so; False if that failed."""
-        if not self.config.autostart:
+        if not self._live.fixed.autostart:
             return True
         success = TransitionCallbackReturn.SUCCESS
         return self.trigger_configure() == success and self.trigger_activate() == success
@@ -125,23 +114,24 @@ class Localizer(LifecycleNode):
         then: Callable[[LifecycleState], TransitionCallbackReturn],
         state: LifecycleState,
     ) -> TransitionCallbackReturn:
+        """Take a step and say how it went: rclpy drops what a transition raises, unseen."""
+        problem = ''
         try:
             step()
         except (VprError, OSError) as error:
-            self.get_logger().error(f'stays {self._lifecycle}, cannot become {goal}: {error}')
-            return TransitionCallbackReturn.FAILURE
-        except Exception:  # rclpy would drop it unseen
-            text = traceback.format_exc()
-            self.get_logger().error(f'stays {self._lifecycle}, cannot become {goal}:\n{text}')
+            problem = str(error)
+        except Exception:
+            problem = traceback.format_exc()
+        if problem:
+            self.get_logger().error(f'stays {self._lifecycle}, cannot become {goal}: {problem}')
             return TransitionCallbackReturn.FAILURE
         self._lifecycle = goal
         self.get_logger().info(f'{state.label} -> {goal}')
         return then(state)
 
     def _configure(self) -> None:
-        conversions.require_cv_bridge()
-        engine = Engine(self.config, config_of(RecognizerConfig, self._parameter_values()))
-        self.engine = engine
+        require_cv_bridge()
+        self.engine = engine = Engine(self._live.fixed, self._live.recognizer)
         self._log_configuration(engine)
         self.announce_map(engine)
         if not len(engine.place_map):
@@ -151,19 +141,24 @@ class Localizer(LifecycleNode):
             )
 
     def _activate(self) -> None:
-        self._mailbox = Mailbox()
-        arguments = (self._mailbox, self.engine)
-        self._worker = threading.Thread(target=self._work, args=arguments, name='worker')
-        self._worker.start()
-        self._statistics.restart_silence()
+        assert self.engine is not None  # held by the lifecycle: configure comes first
         self._input.open()
+        self._worker = Worker(
+            self.engine,
+            self.outputs,
+            self._statistics,
+            transport=self._live.fixed.image_transport,
+            age_s=self.age_s,
+            logger=self.get_logger(),
+            is_alive=self.context.ok,
+        )
+        self._statistics.restart_silence()
         self.get_logger().info(f'listening to {self._input.topic} ({self._input.qos})')
 
     def _deactivate(self) -> None:
         self._input.close()
-        self._mailbox.close()
         if self._worker is not None:
-            self._worker.join()
+            self._worker.stop()
             self._worker = None
 
     def _cleanup(self) -> None:
@@ -177,60 +172,21 @@ class Localizer(LifecycleNode):
         logging.getLogger('vpr_ros').removeHandler(self._log_handler)
         self.destroy_node()
 
-    # Pictures: received in the executor's thread, worked on in the worker's.
+    # Pictures and what services do.
 
     def _on_picture(self, msg: Any) -> None:
-        if not self._enabled:
+        if not self._enabled or self._worker is None:
             self._statistics.ignored()
             return
         self._statistics.arrived()
-        if not self._limiter.admits(time.monotonic(), self._runtime.max_rate):
+        if not self._limiter.admits(time.monotonic(), self._live.runtime.max_rate):
             self._statistics.limited()
-        elif self._mailbox.put(msg):
+        elif self._worker.mailbox.put(msg):
             self._statistics.dropped()
-
-    def _work(self, mailbox: Mailbox[Any], engine: Engine) -> None:
-        while (msg := mailbox.take()) is not None:
-            try:
-                self._answer(msg, engine)
-            except EncodingError as error:
-                self._statistics.refused(getattr(msg, 'encoding', None) or msg.format, str(error))
-                self.get_logger().error(str(error), throttle_duration_sec=_THROTTLE_S)
-            except Exception:  # the edge of a thread: a fault must be seen and not end it
-                if not self.context.ok():
-                    return  # shut down between taking the picture and publishing
-                text = traceback.format_exc()
-                self._statistics.failed(text.splitlines()[-1])
-                self.get_logger().error(
-                    f'picture not processed:\n{text}', throttle_duration_sec=_THROTTLE_S
-                )
-
-    def _answer(self, msg: Any, engine: Engine) -> None:
-        start_s = time.perf_counter()
-        rgb = _CONVERT[self.config.image_transport](msg)
-        encoding = getattr(msg, 'encoding', None) or msg.format
-        self._statistics.decoded(encoding, f'{rgb.shape[1]}x{rgb.shape[0]}')
-        stamp_ns = conversions.stamp_ns_from_msg(msg.header.stamp)
-        answer = engine.process(rgb, stamp_ns)
-        age_s = self.age_s(stamp_ns)
-        self.outputs.publish_answer(answer, msg.header, rgb, age_s=age_s)
-        self._statistics.answered(answer.recognition, time.perf_counter() - start_s, age_s)
-        self._explain(answer)
 
     def age_s(self, stamp_ns: int) -> float:
         """Seconds from a picture's stamp to now, by the node's clock."""
         return (self.get_clock().now().nanoseconds - stamp_ns) * 1e-9
-
-    def _explain(self, answer: Answer) -> None:
-        found = answer.recognition
-        if found.status is not Status.REJECTED:
-            return
-        if found.reason.startswith('below_threshold'):  # usual where the robot has not been
-            self.get_logger().info(found.reason, throttle_duration_sec=_THROTTLE_S)
-        else:
-            self.get_logger().warning(found.reason, throttle_duration_sec=_THROTTLE_S)
-
-    # What services do to the node.
 
     def enable(self, enabled: bool) -> None:
         """Let pictures in, or ignore them."""
@@ -253,37 +209,34 @@ class Localizer(LifecycleNode):
 
     def _start_timers(self) -> None:
         steady = Clock(clock_type=ClockType.STEADY_TIME)
-        for period_s, callback in (
-            (_TICK_S, self._tick),
-            (self.config.diagnostics_period_s, self._publish_diagnostics),
-            (self.config.markers_period_s, self._publish_markers),
-        ):
-            self.create_timer(period_s, callback, clock=steady)
+        fixed = self._live.fixed
+        self.create_timer(_TICK_S, self._tick, clock=steady)
+        self.create_timer(fixed.diagnostics_period_s, self._publish_diagnostics, clock=steady)
+        self.create_timer(fixed.markers_period_s, self._publish_markers, clock=steady)
 
     def _tick(self) -> None:
-        self._apply_parameters()
+        self._live.refresh()
         if self._lifecycle != 'active':
             step = next_step(self._lifecycle, self.get_fully_qualified_name())
-            self.get_logger().warning(
-                f'{self._lifecycle}: no picture is processed; run `{step}`',
-                throttle_duration_sec=_REMINDER_S,
-            )
+            self._remind(f'{self._lifecycle}: no picture is processed; {step}')
             return
         self._input.follow_publishers()
         if self._enabled:
             self._watch_silence()
         else:
-            self.get_logger().warning(
-                f'disabled: pictures are ignored; call {self.get_name()}/enable with data: true',
-                throttle_duration_sec=_REMINDER_S,
+            self._remind(
+                f'disabled: pictures are ignored; call {self.get_name()}/enable with data: true'
             )
+
+    def _remind(self, text: str) -> None:
+        self.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)
 
     def _watch_silence(self) -> None:
         silent_s = self._statistics.silent_s()
-        periods = int(silent_s / self.config.input_timeout_s)
+        periods = int(silent_s / self._live.fixed.input_timeout_s)
         if periods == 0:
             self._silence = ''
-        elif periods > self._periods_warned or not self._silence:
+        elif periods > self._periods_warned:
             self._silence = self._input.explain_silence()
             self.get_logger().warning(
                 f'no picture on {self._input.topic} for {silent_s:.1f} s: {self._silence}'
@@ -298,6 +251,7 @@ class Localizer(LifecycleNode):
             name=self.get_fully_qualified_name(),
             lifecycle=self._lifecycle,
             enabled=self._enabled,
+            clock_stands=self.get_clock().now().nanoseconds == 0,
             engine=self.engine,
             input=self._input_state() if self._lifecycle == 'active' else None,
             counts=self._statistics.snapshot(),
@@ -320,61 +274,22 @@ class Localizer(LifecycleNode):
 
     # Parameters.
 
-    def _declare_parameters(self) -> dict[str, Any]:
-        # rclpy ignores names that nobody declares; its C++ sister has a public way to ask for
-        # what the user gave, rclpy only this attribute (in every supported version).
-        given = {
-            name: parameter.value
-            for name, parameter in self._parameter_overrides.items()
-            if not (self.has_parameter(name) or name.startswith('qos_overrides.'))
-        }
-        values = parameters.resolve(given)
-        for name, value in values.items():
-            descriptor = parameters.PARAMETERS[name].descriptor()
-            # The value is checked and converted already: a whole number given for a real one.
-            self.declare_parameter(name, value, descriptor, ignore_override=True)
-        self.add_on_set_parameters_callback(self._check_parameters)
-        if hasattr(self, 'add_post_set_parameters_callback'):  # not in Humble: there the tick does
-            self.add_post_set_parameters_callback(lambda _: self._apply_parameters())
-        return values
+    def _check(self, wanted: RecognizerConfig) -> None:
+        if self.engine is not None:
+            self.engine.check(wanted)
 
-    def _parameter_values(self) -> dict[str, Any]:
-        return {name: self.get_parameter(name).value for name in parameters.PARAMETERS}
-
-    def _check_parameters(self, changes: list[Any]) -> SetParametersResult:
-        values = self._parameter_values() | {p.name: p.value for p in changes}
-        try:
-            wanted = config_of(RecognizerConfig, values)
-            config_of(RuntimeConfig, values)
-            if self.engine is not None:
-                self.engine.check(wanted)
-        except (ValueError, VprError) as error:
-            return SetParametersResult(successful=False, reason=str(error))
-        return SetParametersResult(successful=True)
-
-    def _apply_parameters(self) -> None:
-        values = self._parameter_values()
-        self._runtime = config_of(RuntimeConfig, values)
-        wanted = config_of(RecognizerConfig, values)
-        if self.engine is not None and self.engine.config != wanted:
+    def _apply(self, wanted: RecognizerConfig) -> None:
+        if self.engine is not None:
             self.engine.config = wanted
-            self.get_logger().info(f'now {wanted}')
+        self.get_logger().info(f'now {wanted}')
 
     def _log_configuration(self, engine: Engine) -> None:
         """Write the whole effective configuration in one record."""
-        extractor = engine.extractor
         effective = {
-            **self._parameter_values(),
-            'image topic': self._input.topic,
-            'model file': str(extractor.info.path),
-            'model name': extractor.info.name,
-            'model sha256': extractor.info.sha256,
-            'provider': f'{extractor.provider} ({extractor.provider_reason})',
-            'min_similarity in force': engine.min_similarity,
-            'map url': engine.place_map.url,
-            'map places': len(engine.place_map),
-            'map frame': engine.map_frame_id,
+            **self._live.values(),
             'use_sim_time': self.get_parameter('use_sim_time').value,
+            'image topic': self._input.topic,
+            **engine.summary(),
         }
         self.get_logger().info(f'configuration: {json.dumps(effective)}')
 
