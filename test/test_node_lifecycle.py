@@ -224,6 +224,8 @@ def test_simulated_time(start, client, town, pictures):
     node = start('-p', f'map:={town}', '-p', 'use_sim_time:=true')
     client.connect()
     client.wait_until(clock.get_subscription_count, 'the subscription to /clock')
+    node.wait_for_log('use_sim_time is set and nothing comes on /clock')
+    assert 'play the bag with --clock' in client.status('input')['message']
 
     def tick(seconds: float) -> None:
         clock.publish(Clock(clock=stamp_msg_from_ns(int(seconds * 1e9))))

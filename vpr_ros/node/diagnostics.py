@@ -17,6 +17,7 @@ from vpr_ros.node.statistics import Snapshot
 from vpr_ros.recognizer import Status
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
+NO_CLOCK = 'use_sim_time is set and nothing comes on /clock: play the bag with --clock'
 _ODD_AGE_S = 10.0  # older or younger than this, stamps and clock do not belong together
 
 
@@ -139,7 +140,7 @@ def _input_level(state: NodeState) -> tuple[bytes, str]:
     if counts.refusal:
         return ERROR, counts.refusal
     if state.clock_stands:
-        return WARN, 'use_sim_time is set and nothing comes on /clock: play the bag with --clock'
+        return WARN, NO_CLOCK
     if abs(counts.age_s) > _ODD_AGE_S:
         return WARN, (
             f'picture stamps are {counts.age_s:.1f} s behind the clock: synchronise the clocks, '

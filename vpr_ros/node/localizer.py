@@ -25,7 +25,7 @@ from vpr_msgs.msg import MapInfo
 
 from vpr_ros.conversions import require_cv_bridge
 from vpr_ros.errors import VprError
-from vpr_ros.node.diagnostics import InputState, NodeState, diagnostic_array, next_step
+from vpr_ros.node.diagnostics import NO_CLOCK, InputState, NodeState, diagnostic_array, next_step
 from vpr_ros.node.engine import Engine
 from vpr_ros.node.image_input import ImageInput
 from vpr_ros.node.live_parameters import LiveParameters
@@ -68,6 +68,7 @@ class Localizer(LifecycleNode):
         self._statistics = Statistics()
         self._silence = ''
         self._periods_warned = 0
+        self._reminded_s: dict[str, float] = {}
         self._input = ImageInput(self, self._live.fixed, self._on_picture)
         self.outputs = Outputs(self, self._live.fixed.camera)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
@@ -220,6 +221,8 @@ class Localizer(LifecycleNode):
             step = next_step(self._lifecycle, self.get_fully_qualified_name())
             self._remind(f'{self._lifecycle}: no picture is processed; {step}')
             return
+        if self._clock_stands:
+            self._remind(NO_CLOCK)
         self._input.follow_publishers()
         if self._enabled:
             self._watch_silence()
@@ -229,7 +232,15 @@ class Localizer(LifecycleNode):
             )
 
     def _remind(self, text: str) -> None:
-        self.get_logger().warning(text, throttle_duration_sec=_REMINDER_S)
+        """Log, each text at most every _REMINDER_S (rclpy throttles lines of code, not texts)."""
+        now_s = time.monotonic()
+        if now_s - self._reminded_s.get(text, -_REMINDER_S) >= _REMINDER_S:
+            self._reminded_s[text] = now_s
+            self.get_logger().warning(text)
+
+    @property
+    def _clock_stands(self) -> bool:
+        return self.get_clock().now().nanoseconds == 0
 
     def _watch_silence(self) -> None:
         silent_s = self._statistics.silent_s()
@@ -251,7 +262,7 @@ class Localizer(LifecycleNode):
             name=self.get_fully_qualified_name(),
             lifecycle=self._lifecycle,
             enabled=self._enabled,
-            clock_stands=self.get_clock().now().nanoseconds == 0,
+            clock_stands=self._clock_stands,
             engine=self.engine,
             input=self._input_state() if self._lifecycle == 'active' else None,
             counts=self._statistics.snapshot(),
