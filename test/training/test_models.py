@@ -3,16 +3,15 @@ import math
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-
-from training.config import TrainConfig  # noqa: E402
-from training.models import Network, build_network  # noqa: E402
-from training.models.backbones import MobileNetV2, ResNet50, build_backbone  # noqa: E402
-from training.models.checkpoint import load_released_mixvpr, network_weights  # noqa: E402
-from training.models.gem import GeM  # noqa: E402
-from training.models.mixvpr import MixVPR  # noqa: E402
-from training.pooling_start import discriminant, horizontal_bands, start_as_pooling  # noqa: E402
+from training.config import TrainConfig
+from training.models import Network, build_network
+from training.models.backbones import MobileNetV2, ResNet50, build_backbone
+from training.models.checkpoint import load_released_mixvpr, network_weights
+from training.models.gem import GeM
+from training.models.mixvpr import MixVPR
+from training.pooling_start import discriminant, horizontal_bands, start_as_pooling
 
 
 def released_weights(out_channels=64, out_rows=2, depth=4, positions=400):

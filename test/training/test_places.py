@@ -53,7 +53,7 @@ def test_a_folder_of_another_kind_is_refused(tmp_path, city):
         gsv_cities(tmp_path / 'Images')
     for path in (city / 'Images' / 'Rome').iterdir():
         path.unlink()
-    with pytest.raises(FileNotFoundError, match='has none of the 4 pictures of Rome.csv'):
+    with pytest.raises(FileNotFoundError, match=r'has none of the 4 pictures of Rome\.csv'):
         gsv_cities(city)
 
 

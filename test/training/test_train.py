@@ -3,16 +3,14 @@ import csv
 
 import numpy as np
 import pytest
+import torch
 
-torch = pytest.importorskip('torch')
-pytest.importorskip('lightning')
-
-from training import train  # noqa: E402
-from training.config import TrainConfig, load_config  # noqa: E402
-from training.data import load_places, training_loader  # noqa: E402
-from training.models import build_network  # noqa: E402
-from training.models.checkpoint import network_weights, read_checkpoint  # noqa: E402
-from training.module import DescriptorMemory, PlaceRecognition, learning_rate_factor  # noqa: E402
+from training import train
+from training.config import TrainConfig, load_config
+from training.data import load_places, training_loader
+from training.models import build_network
+from training.models.checkpoint import network_weights, read_checkpoint
+from training.module import DescriptorMemory, PlaceRecognition, learning_rate_factor
 
 
 def metrics(run, column):
