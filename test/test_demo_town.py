@@ -39,7 +39,7 @@ def test_the_same_seed_gives_the_same_town_and_another_another(plan):
 
 def test_no_house_stands_on_a_street_or_in_another_house(plan):
     for house in plan.houses:
-        assert not any(parts.overlaps(house.box, s.corridor(parts.STREET_M)) for s in plan.streets)
+        assert not any(parts.overlaps(house.box, s.ground) for s in plan.streets)
     for first, second in combinations(plan.houses, 2):
         assert not parts.overlaps(first.box, second.box)
 
@@ -59,7 +59,7 @@ def test_the_trap_street_has_the_houses_of_a_mapped_one(plan):
 
 def near(house, name):
     street = next(s for s in town.STREETS if s.name == name)
-    return parts.overlaps(house.box, street.corridor(parts.STREET_M + 9))
+    return parts.overlaps(house.box, street.corridor(street.half_m + 9))
 
 
 def test_a_drive_keeps_its_distance_from_the_line():

@@ -10,7 +10,6 @@ import numpy as np
 from vpr_ros.demo.facade import SIGNS, STYLES
 from vpr_ros.demo.plan import (
     CAR_COLOURS,
-    STREET_M,
     Block,
     House,
     Prop,
@@ -43,7 +42,7 @@ class Builder:
         self.houses: list[House] = []
         self.blocks: list[Block] = []
         self.trees: list[Prop] = []
-        self._taken: list[tuple[float, ...]] = [s.corridor(STREET_M) for s in streets]
+        self._taken: list[tuple[float, ...]] = [s.ground for s in streets]
         self._rng = rng
         self._signs = itertools.cycle(rng.permutation(SIGNS).tolist())
 
@@ -73,7 +72,10 @@ class Builder:
         """A house across each loose end, so that no street runs into the void."""
         for street in streets:
             for at, sign in ((0.0, -1), (street.length_m, 1)):
-                box = bounds(street.point(at, 9.0), street.point(at + sign * 9.0, -9.0))
+                box = bounds(
+                    street.point(at, street.half_m + 1),
+                    street.point(at + sign * 9, -street.half_m - 1),
+                )
                 if self._is_free(box):
                     self._taken.append(box)
                     self.houses.append(self._house(street, box, -sign * street.along))
@@ -105,8 +107,8 @@ class Builder:
         self, street: Street, side: int, along: tuple[float, float], deep: tuple[float, float]
     ) -> tuple[float, float, float, float]:
         return bounds(
-            street.point(along[0], side * (STREET_M + deep[0])),
-            street.point(along[1], side * (STREET_M + deep[1])),
+            street.point(along[0], side * (street.half_m + deep[0])),
+            street.point(along[1], side * (street.half_m + deep[1])),
         )
 
     def _is_free(self, box: tuple[float, ...]) -> bool:
@@ -128,7 +130,9 @@ class Builder:
             box = self._plot(street, side, (start, end - 1.2), (0.1, 0.6))
             self._block(kind, box, float(rng.uniform(0.8, 1.5)))
         if rng.random() < 0.7:
-            x, y = street.point(float(rng.uniform(start + 1, end - 1)), side * (STREET_M + 2.2))
+            x, y = street.point(
+                float(rng.uniform(start + 1, end - 1)), side * (street.half_m + 2.2)
+            )
             self._tree(float(x), float(y), float(rng.uniform(3, 6)))
 
     def _block(self, kind: str, box: tuple[float, float, float, float], height: float) -> None:
@@ -155,7 +159,9 @@ def furnish(streets: tuple[Street, ...], rng: np.random.Generator) -> list[Prop]
     """Trees and lamps on the pavements, clear of every crossing."""
     props: list[Prop] = []
 
-    def plant(street: Street, kind: str, pitch: float, left: float, height: float) -> None:
+    def plant(
+        street: Street, kind: str, pitch: float, left: float, height: float, kinds: tuple
+    ) -> None:
         for at in np.arange(rng.uniform(2, pitch), street.length_m, pitch).tolist():
             point = street.point(float(at + rng.uniform(-1.5, 1.5)), left)
             if on_pavement(streets, street, point):
@@ -164,13 +170,20 @@ def furnish(streets: tuple[Street, ...], rng: np.random.Generator) -> list[Prop]
                         kind,
                         (float(point[0]), float(point[1])),
                         height * float(rng.uniform(0.8, 1.2)),
-                        int(rng.integers(6)),
+                        int(rng.choice(kinds)),
                     )
                 )
 
     for street in streets:
         for side in (-1, 1):
             if street.tree_pitch_m:
-                plant(street, 'tree', street.tree_pitch_m, side * 6.6, 6.5)
-            plant(street, 'lamp', 24.0, side * 5.7, 5.0)
+                plant(
+                    street,
+                    'tree',
+                    street.tree_pitch_m,
+                    side * (street.road_m + 1.4),
+                    7.0,
+                    street.trees,
+                )
+            plant(street, 'lamp', 24.0, side * (street.road_m + 0.5), 5.0, (0,))
     return props

@@ -17,7 +17,7 @@ from matplotlib.gridspec import GridSpecFromSubplotSpec, SubplotSpec
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
-from vpr_ros.demo.plan import ROAD_M, STREET_M, Town
+from vpr_ros.demo.plan import Town
 from vpr_ros.demo.scoring import Answer, Score, Verdict, best_rows
 from vpr_ros.demo.trials import Trial
 
@@ -70,9 +70,9 @@ def _headline(score: Score) -> str:
 
 
 def _draw_town(axes: Axes, town: Town) -> None:
-    for street in town.streets:
-        for half, colour in ((STREET_M, '#e6e3dd'), (ROAD_M, '#f7f6f3')):
-            x_min, y_min, x_max, y_max = street.corridor(half)
+    for layer, colour in enumerate(('#e6e3dd', '#f7f6f3')):
+        for street in town.streets:
+            x_min, y_min, x_max, y_max = street.road if layer else street.ground
             axes.add_patch(
                 Rectangle(
                     (x_min, y_min),
@@ -80,7 +80,7 @@ def _draw_town(axes: Axes, town: Town) -> None:
                     y_max - y_min,
                     color=colour,
                     lw=0,
-                    zorder=0 if half == STREET_M else 0.5,
+                    zorder=0.5 * layer,
                 )
             )
     for house in town.houses:

@@ -11,7 +11,7 @@ import numpy as np
 
 from vpr_ros.demo import paint
 from vpr_ros.demo.light import Light
-from vpr_ros.demo.plan import ROAD_M, STREET_M, Street, Town, Traffic
+from vpr_ros.demo.plan import Street, Town, Traffic
 
 GROUND_PIXELS_PER_M = 16
 SKY_WIDTH, SKY_HEIGHT = 2048, 400
@@ -36,7 +36,7 @@ class _Plan:
     """The plan while it is being painted, in metres."""
 
     def __init__(self, town: Town, rng: np.random.Generator) -> None:
-        boxes = np.asarray([street.corridor(STREET_M) for street in town.streets])
+        boxes = np.asarray([street.ground for street in town.streets])
         self.x_min, self.y_max = boxes[:, 0].min() - _MARGIN_M, boxes[:, 3].max() + _MARGIN_M
         width = boxes[:, 2].max() + _MARGIN_M - self.x_min
         height = self.y_max - boxes[:, 1].min() + _MARGIN_M
@@ -54,6 +54,15 @@ class _Plan:
             colour,
             -1,
         )
+
+    def lay(self, box: tuple[float, ...], stone: tuple[int, int]) -> None:
+        """Divides the ground in a box into stones of (height, width) pixels."""
+        left, bottom = self.pixel(np.array(box[:2]))
+        right, top = self.pixel(np.array(box[2:]))
+        part = self.rgb[top:bottom, left:right]
+        height, width = part.shape[:2]
+        factor = paint.blocks(height, width, self.rng, block=stone, joint=0.72)
+        part[:] = np.clip(part * factor[..., None], 0, 255)
 
     def pixel(self, point: np.ndarray) -> tuple[int, int]:
         column, row = (point - (self.x_min, self.y_max)) * (1, -1) * GROUND_PIXELS_PER_M
@@ -73,28 +82,42 @@ class _Plan:
         self.fill((*np.minimum(a, b), *np.maximum(a, b)), colour)
 
 
+_PAVINGS = {  # colour and (height, width) of a stone in pixels; None: without stones
+    'asphalt': ((112, 111, 110), None),
+    'cobbles': ((126, 120, 110), (4, 6)),
+    'brick': ((140, 104, 88), (3, 6)),
+    'concrete': ((158, 156, 150), (80, 64)),
+}
+
+
 def _pave(plan: _Plan, town: Town) -> None:
-    streets = town.streets
-    for street in streets:
-        plan.fill(street.corridor(STREET_M), (156, 150, 142))
-    for street in streets:  # slabs of the pavements
+    slab, joint, kerb = (156, 150, 142), (128, 123, 117), (182, 180, 174)
+    for street in town.streets:
+        plan.fill(street.ground, slab)
+    for street in town.streets:
         for side in (-1, 1):
+            edges = side * street.half_m, side * street.road_m
             for at in np.arange(0, street.length_m, 0.8).tolist():
-                plan.strip(street, at, at + 0.04, side * STREET_M, side * ROAD_M, (128, 123, 117))
-            plan.strip(street, 0, street.length_m, side * 6.6, side * 6.65, (128, 123, 117))
-    for street in streets:
-        plan.fill(street.corridor(ROAD_M + 0.25), (182, 180, 174))
-    for street in streets:
-        plan.fill(street.corridor(ROAD_M), (112, 111, 110))
-    for street in streets:
-        _mend(plan, street)
+                plan.strip(street, at, at + 0.04, *edges, joint)
+            middle = side * (street.half_m - 1.4)
+            plan.strip(street, 0, street.length_m, middle, middle + 0.05, joint)
+    for street in town.streets:
+        plan.fill(street.corridor(street.road_m + 0.25), kerb)
+    for street in town.streets:
+        colour, stone = _PAVINGS[street.paving]
+        plan.fill(street.road, colour)
+        if stone is not None:
+            plan.lay(street.road, stone)
+    for street in town.streets:
+        if street.paving == 'asphalt':
+            _mend(plan, street)
 
 
 def _mend(plan: _Plan, street: Street) -> None:
     """Patches and manholes that years of mending leave in a road."""
     for at in np.arange(3, street.length_m - 4, 7.0).tolist():
         left, tone, length, width = plan.rng.uniform(
-            (-4.6, 0.78, 0.8, 0.5), (3.0, 1.14, 5.0, 1.6)
+            (0.6 - street.road_m, 0.78, 0.8, 0.5), (street.road_m - 2.2, 1.14, 5.0, 1.6)
         ).tolist()
         start = at + float(plan.rng.uniform(0, 6))
         plan.strip(
@@ -109,20 +132,20 @@ def _mend(plan: _Plan, street: Street) -> None:
 def _mark(plan: _Plan, town: Town) -> None:
     """Dashed centre lines, parking lines and zebra crossings, clear of the crossings."""
     for street in town.streets:
-        others = [other.corridor(ROAD_M) for other in town.streets if other != street]
+        others = [other.road for other in town.streets if other != street]
 
         def clear(at: float, street: Street = street, others: list = others) -> bool:
             x, y = street.point(at, 0)
             return not any(o[0] - 1 < x < o[2] + 1 and o[1] - 1 < y < o[3] + 1 for o in others)
 
         for at in np.arange(0, street.length_m - 2, 5.0).tolist():
-            if clear(at) and clear(at + 2):
+            if street.paving == 'asphalt' and clear(at) and clear(at + 2):
                 plan.strip(street, at, at + 2, 0.07, -0.07, (214, 212, 204))
         steps = np.arange(0, street.length_m, 0.5).tolist()
         for before, after in pairwise(steps):
             if clear(before) != clear(after):
                 edge = before - 3.0 if clear(before) else after + 0.4
-                for left in np.arange(-4.6, 4.8, 1.0).tolist():
+                for left in np.arange(0.6 - street.road_m, street.road_m - 0.6, 1.0).tolist():
                     plan.strip(street, edge, edge + 2.6, left + 0.5, left, (220, 218, 212))
 
 

@@ -28,7 +28,7 @@ def _scaled(colour: np.ndarray, factor: np.ndarray) -> np.ndarray:
     return factor[..., None].astype(np.float32) * np.asarray(colour, np.float32)
 
 
-def _blocks(
+def blocks(
     height: int, width: int, rng: np.random.Generator, *, block: tuple[int, int], joint: float
 ) -> np.ndarray:
     """Masonry in running bond: a factor (H, W); `block` is (height, width) in pixels."""
@@ -52,7 +52,7 @@ def _boards(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
 
 def _panels(height: int, width: int, rng: np.random.Generator) -> np.ndarray:
     """Concrete panels with dark seams: a factor (H, W)."""
-    factor = _blocks(height, width, rng, block=(96, 72), joint=0.7)
+    factor = blocks(height, width, rng, block=(96, 72), joint=0.7)
     return 0.5 + 0.5 * factor
 
 
@@ -61,9 +61,9 @@ def wall(
 ) -> np.ndarray:
     """A bare wall, float32 (height, width, 3), RGB 0..255."""
     if material == 'brick':
-        factor = _blocks(height, width, rng, block=(4, 10), joint=1.22)
+        factor = blocks(height, width, rng, block=(4, 10), joint=1.22)
     elif material == 'stone':
-        factor = _blocks(height, width, rng, block=(14, 30), joint=0.72)
+        factor = blocks(height, width, rng, block=(14, 30), joint=0.72)
     elif material == 'boards':
         factor = _boards(height, width, rng)
     elif material == 'panels':
@@ -80,7 +80,7 @@ def wall(
 
 def roof(height: int, width: int, colour: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Rows of tiles, float32 (height, width, 3), RGB 0..255."""
-    factor = _blocks(height, width, rng, block=(9, 8), joint=0.72)
+    factor = blocks(height, width, rng, block=(9, 8), joint=0.72)
     return _scaled(colour, factor * (1 + 0.12 * fractal_noise(height, width, rng, 48)))
 
 

@@ -12,8 +12,7 @@ import numpy as np
 
 from vpr_ros.demo.facade import STYLES
 
-ROAD_M = 5.2  # from the centre line to the kerb
-STREET_M = 8.0  # from the centre line to the facades
+PAVEMENT_M = 2.8  # from the kerb to the facades
 
 
 CAR_COLOURS = ((32, 34, 40), (196, 198, 202), (150, 24, 28), (30, 56, 112), (228, 228, 224),
@@ -32,6 +31,10 @@ class Street:
     tree_pitch_m: float = 0.0  # 0: no trees
     setback: float = 0.0  # fraction of its houses that stand behind a front garden
     parks: float = 0.1  # fraction of its plots with trees in place of a house
+    half_m: float = 8.0  # from the centre line to the facades
+    paving: str = 'asphalt'  # asphalt, cobbles, brick or concrete
+    trees: tuple[int, ...] = (0, 1)  # which kinds, see `sprites.TREES`
+    parking: tuple[int, ...] = (-1, 1)  # sides with parked cars: 1 left, -1 right
 
     @property
     def along(self) -> np.ndarray:
@@ -49,8 +52,23 @@ class Street:
         along = self.along
         return np.asarray(self.start) + along_m * along + left_m * np.array([-along[1], along[0]])
 
+    @property
+    def road_m(self) -> float:
+        """From the centre line to the kerb."""
+        return self.half_m - PAVEMENT_M
+
+    @property
+    def ground(self) -> tuple[float, float, float, float]:
+        """All between the facades, as x_min, y_min, x_max, y_max."""
+        return self.corridor(self.half_m)
+
+    @property
+    def road(self) -> tuple[float, float, float, float]:
+        """All between the kerbs, as x_min, y_min, x_max, y_max."""
+        return self.corridor(self.road_m)
+
     def corridor(self, half_width_m: float) -> tuple[float, float, float, float]:
-        """The street's ground as x_min, y_min, x_max, y_max."""
+        """All within a distance of the centre line, as x_min, y_min, x_max, y_max."""
         return bounds(self.point(0, half_width_m), self.point(self.length_m, -half_width_m))
 
 
@@ -142,4 +160,4 @@ def overlaps(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
 def on_pavement(streets: tuple[Street, ...], own: Street, point: np.ndarray) -> bool:
     """Whether no other street runs through a point of street `own`."""
     box = (point[0] - 0.5, point[1] - 0.5, point[0] + 0.5, point[1] + 0.5)
-    return not any(overlaps(box, other.corridor(STREET_M)) for other in streets if other != own)
+    return not any(overlaps(box, other.ground) for other in streets if other != own)

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import cv2
 import numpy as np
 
@@ -19,26 +21,44 @@ def _lit_rgba(rgb: np.ndarray, alpha: np.ndarray, light: Light) -> np.ndarray:
     return np.dstack([colour, alpha])
 
 
+TREES = ('round', 'round', 'birch', 'poplar', 'conifer', 'round')
+
+
 def tree(variant: int, light: Light) -> np.ndarray:
-    """A tree (320, 240, 4): a trunk under a crown of blobs."""
+    """A tree (320, 240, 4) of the kind TREES[variant]: a trunk under a crown of blobs."""
     rng = np.random.default_rng((101, variant))
+    kind = TREES[variant]
     height, width = 320, 240
     alpha = np.zeros((height, width), np.uint8)
-    for _ in range(34):
-        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0, 1) ** 0.6
-        centre = (int(120 + 82 * reach * np.cos(angle)), int(118 + 82 * reach * np.sin(angle)))
-        cv2.circle(alpha, centre, int(rng.uniform(16, 36)), 255, -1, cv2.LINE_AA)
+    for centre, radius in _crown(kind, rng):
+        cv2.circle(alpha, centre, radius, 255, -1, cv2.LINE_AA)
     gaps = paint.fractal_noise(height, width, rng, 12)
-    alpha[gaps < -0.42] = 0
-    rgb = paint.leaves(height, width, np.asarray(_LEAF_COLOURS[variant % 6]), rng)
+    alpha[gaps < (-0.12 if kind == 'birch' else -0.42)] = 0
+    rgb = paint.leaves(height, width, np.asarray(_LEAF_COLOURS[variant]), rng)
     trunk = np.zeros_like(alpha)
-    cv2.line(trunk, (120, 319), (120 + int(rng.uniform(-8, 8)), 140), 255, 11, cv2.LINE_AA)
-    for _ in range(3):
-        tip = (int(120 + rng.uniform(-60, 60)), int(rng.uniform(90, 150)))
-        cv2.line(trunk, (120, 205), tip, 255, 5, cv2.LINE_AA)
+    thickness = 7 if kind == 'birch' else 11
+    cv2.line(trunk, (120, 319), (120 + int(rng.uniform(-8, 8)), 140), 255, thickness, cv2.LINE_AA)
+    if kind in ('round', 'birch'):
+        for _ in range(3):
+            tip = (int(120 + rng.uniform(-60, 60)), int(rng.uniform(90, 150)))
+            cv2.line(trunk, (120, 205), tip, 255, 5, cv2.LINE_AA)
     bare = (trunk > 0) & (alpha < 128)
-    rgb[bare] = (82, 66, 52)
+    rgb[bare] = (206, 202, 192) if kind == 'birch' else (82, 66, 52)
     return _lit_rgba(rgb, np.maximum(alpha, trunk), light)
+
+
+def _crown(kind: str, rng: np.random.Generator) -> Iterator[tuple[tuple[int, int], int]]:
+    """Centres (column, row) and radii of the blobs of a crown, pixels."""
+    for number in range(46):
+        angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0, 1) ** 0.6
+        x, y = reach * np.cos(angle), reach * np.sin(angle)
+        if kind == 'conifer':
+            row = 24 + 5 * number
+            yield (int(120 + x * row * 0.28), row), int(10 + row * 0.09)
+        elif kind == 'poplar':
+            yield (int(120 + 26 * x), int(140 + 112 * y)), int(rng.uniform(12, 24))
+        else:
+            yield (int(120 + 82 * x), int(118 + 82 * y)), int(rng.uniform(16, 34))
 
 
 def lamp(light: Light) -> np.ndarray:

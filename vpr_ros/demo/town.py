@@ -20,16 +20,20 @@ STREETS = (
     Street('Market Street', (-30, 0), (126, 0), ('townhouse', 'palazzo', 'timber', 'office'),
            shops=0.75, parks=0.06),
     Street('Brick Lane', (96, -30), (96, 94), ('terrace', 'terrace', 'warehouse', 'apartment'),
-           shops=0.15, tree_pitch_m=17.0, parks=0.12, setback=0.2),
+           shops=0.15, tree_pitch_m=17.0, parks=0.12, setback=0.2, half_m=6.8, parking=(1,),
+           trees=(2,)),
     Street('Tower Avenue', (126, 64), (-30, 64), ('apartment', 'office', 'palazzo', 'townhouse'),
-           shops=0.35, tree_pitch_m=13.0, parks=0.16, setback=0.15),
+           shops=0.35, tree_pitch_m=11.0, parks=0.16, half_m=11.0, trees=(3,)),
     Street('Garden Row', (0, 94), (0, -30), ('cottage', 'timber', 'townhouse'),
-           tree_pitch_m=14.0, parks=0.15, setback=0.6),
+           tree_pitch_m=14.0, parks=0.15, setback=0.6, paving='brick', trees=(1, 5)),
     # Never visited in lap one. Twin Row has Brick Lane's terraces: the trap.
-    Street('Twin Row', (66, 72), (66, 134), ('terrace', 'terrace', 'cottage'), tree_pitch_m=19.0),
-    Street('Mill Road', (92, 112), (0, 112), ('warehouse', 'timber', 'apartment'), shops=0.3),
-    Street('Chapel Hill', (26, 134), (26, 72), ('cottage', 'palazzo', 'townhouse'), shops=0.3,
-           tree_pitch_m=15.0, setback=0.3),
+    Street('Twin Row', (66, 75), (66, 134), ('terrace', 'terrace', 'cottage'), tree_pitch_m=19.0,
+           half_m=6.8, parking=(1,), paving='cobbles', trees=(4,)),
+    Street('Mill Road', (92, 112), (0, 112), ('warehouse', 'timber', 'apartment'), shops=0.3,
+           half_m=9.5, paving='concrete'),
+    Street('Chapel Hill', (26, 134), (26, 75), ('cottage', 'palazzo', 'townhouse'), shops=0.3,
+           tree_pitch_m=12.0, setback=0.3, half_m=6.0, parking=(), paving='cobbles',
+           trees=(4, 0)),
 )  # fmt: skip
 
 LAP_ONE = ((20, 0), (96, 0), (96, 64), (0, 64), (0, 0), (30, 0))
@@ -68,8 +72,9 @@ def make_traffic(town: Town, seed: int) -> Traffic:
     for street in town.streets:
         for side in (-1, 1):
             for at in np.arange(rng.uniform(0, 8), street.length_m, 6.4).tolist():
-                point = street.point(float(at), side * 4.1)
-                if rng.random() < 0.33 and on_pavement(town.streets, street, point):
+                point = street.point(float(at), side * (street.road_m - 1.1))
+                parked = side in street.parking and rng.random() < 0.33
+                if parked and on_pavement(town.streets, street, point):
                     yaw = float(np.arctan2(street.along[1], street.along[0]))
                     cars.append(
                         Car(
@@ -80,7 +85,9 @@ def make_traffic(town: Town, seed: int) -> Traffic:
                         )
                     )
             for at in rng.uniform(0, street.length_m, int(street.length_m / 9)):
-                point = street.point(float(at), side * float(rng.uniform(5.8, 7.5)))
+                point = street.point(
+                    float(at), side * (street.road_m + float(rng.uniform(0.7, 2.3)))
+                )
                 person = Prop(
                     'person',
                     (float(point[0]), float(point[1])),
