@@ -39,13 +39,15 @@ class Answers:
     Attributes:
         best: (Q,) similarity of the best match.
         right: (Q,) whether it shows the place of the query.
-        best_wrong: (Q,) similarity of the best match that does not: what the query would find
-            in a map without its place.
+        near: (Q,) whether it shows at least the vicinity of that place.
+        best_elsewhere: (Q,) similarity of the best match outside the vicinity: what the query
+            would find in a map without its place.
     """
 
     best: np.ndarray
     right: np.ndarray
-    best_wrong: np.ndarray
+    near: np.ndarray
+    best_elsewhere: np.ndarray
 
     @property
     def recall_at_1(self) -> float:
@@ -100,14 +102,15 @@ def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
     place_map = PlaceMap(model.info.ref)
     references = describe(model, asked.references)
     place_map.add(references, stamps_ns=np.arange(len(references), dtype=np.int64))
-    most = max(len(rows) for rows in asked.truth)
+    most = max(len(rows) for rows in asked.vicinity)
     similarities, rows = place_map.search_batch(describe(model, asked.queries), top_k=most + 1)
-    right = is_true(rows, asked.truth)
-    first_wrong = np.argmin(right, axis=1)  # there is one: a row more than can be right
+    near = is_true(rows, asked.vicinity)
+    first_elsewhere = np.argmin(near, axis=1)  # there is one: a row more than can be near
     return Answers(
         best=similarities[:, 0],
-        right=right[:, 0],
-        best_wrong=similarities[np.arange(len(rows)), first_wrong],
+        right=is_true(rows, asked.truth)[:, 0],
+        near=near[:, 0],
+        best_elsewhere=similarities[np.arange(len(rows)), first_elsewhere],
     )
 
 
@@ -124,16 +127,21 @@ def choose_threshold(answered: Sequence[Answers], *, precision: float) -> float:
     """Return the lowest similarity at which the accepted matches have the wanted precision.
 
     Half of the queries are asked of a map that holds their place, half of one that does not: a
-    robot meets new places, too. Sets count alike, whatever their size.
+    robot meets new places, too. Matches in the vicinity are left out; sets count alike, whatever
+    their size.
 
     Raises:
         ValueError: No threshold reaches the precision.
     """
-    similarity = np.concatenate([np.r_[a.best, a.best_wrong] for a in answered])
+    similarity = np.concatenate([np.r_[a.best, a.best_elsewhere] for a in answered])
     right = np.concatenate([np.r_[a.right, np.zeros(len(a.right), bool)] for a in answered])
-    weight = np.concatenate([np.full(2 * len(a.best), 1.0 / len(a.best)) for a in answered])
+    counted = np.concatenate([np.r_[a.right | ~a.near, np.ones(len(a.near))] for a in answered])
+    weight = counted * np.concatenate(
+        [np.full(2 * len(a.best), 1 / len(a.best)) for a in answered]
+    )
     order = np.argsort(-similarity)
-    reached = np.cumsum((weight * right)[order]) / np.cumsum(weight[order])
+    accepted = np.cumsum(weight[order])
+    reached = np.cumsum((weight * right)[order]) / np.maximum(accepted, 1e-12)
     enough = np.flatnonzero(reached >= precision)
     if not len(enough):
         raise ValueError(
@@ -143,12 +151,12 @@ def choose_threshold(answered: Sequence[Answers], *, precision: float) -> float:
 
 
 def spread(answers: Answers) -> str:
-    """Say how similar right and wrong best matches are."""
+    """Say how similar right matches are, and the best ones of other places."""
     right = np.percentile(answers.best[answers.right], (5, 50)) if answers.right.any() else (0, 0)
-    wrong = np.percentile(answers.best_wrong, (50, 95))
+    other = np.percentile(answers.best_elsewhere, (50, 95))
     return (
         f'similarity of right matches {right[0]:.2f} (5 %) {right[1]:.2f} (50 %), '
-        f'of the best wrong {wrong[0]:.2f} (50 %) {wrong[1]:.2f} (95 %)'
+        f'elsewhere {other[0]:.2f} (50 %) {other[1]:.2f} (95 %)'
     )
 
 

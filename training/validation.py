@@ -32,6 +32,8 @@ class RetrievalSet:
         references: The pictures of the map.
         queries: The pictures to look up.
         truth: For each query the rows (int64) of the references that show its place.
+        vicinity: For each query the rows of the references that show its place or look onto it,
+            such as neighbours in a walk: no mistake worth a threshold, and no hit either.
     """
 
     name: str
@@ -39,6 +41,7 @@ class RetrievalSet:
     references: Sequence[Picture]
     queries: Sequence[Picture]
     truth: Sequence[np.ndarray]
+    vicinity: Sequence[np.ndarray]
 
 
 Item = TypeVar('Item')
@@ -61,10 +64,11 @@ def street_sets(places: Sequence[Place], *, size: tuple[int, int]) -> list[Retri
     return [
         RetrievalSet(
             'street', 'first view of each place among the other views of all places',
-            references, [_file(path) for path in queries], truth,
+            references, [_file(path) for path in queries], truth, truth,
         ),
         RetrievalSet(
-            'street-night', 'the same, the query turned into a night', references, nights, truth
+            'street-night', 'the same, the query turned into a night',
+            references, nights, truth, truth,
         ),
     ]  # fmt: skip
 
@@ -78,9 +82,11 @@ def camera_set(places: Sequence[Place]) -> RetrievalSet:
     references: list[Picture] = []
     queries: list[Picture] = []
     truth: list[np.ndarray] = []
+    vicinity: list[np.ndarray] = []
     for place in places:
         by_light = sorted(place.pictures, key=lambda path: float(read_rgb(path).mean()))
         third = len(by_light) // 3
+        vicinity += [len(references) + np.arange(len(windows) * third)] * len(windows) * third
         for window in windows:
             rows = len(references) + np.arange(third)
             references += [_window(path, window) for path in by_light[-third:]]
@@ -89,7 +95,7 @@ def camera_set(places: Sequence[Place]) -> RetrievalSet:
     return RetrievalSet(
         'camera-night',
         'darkest third of each fixed camera among the brightest, three windows a camera',
-        references, queries, truth,
+        references, queries, truth, vicinity,
     )  # fmt: skip
 
 
@@ -98,8 +104,10 @@ def clip_set(clips: Sequence[Sequence[Path]], *, size: tuple[int, int]) -> Retri
     references: list[Picture] = []
     queries: list[Picture] = []
     truth: list[np.ndarray] = []
+    vicinity: list[np.ndarray] = []
     for clip in clips:
         start = len(references)
+        vicinity += [start + np.arange(len(clip))] * len(clip)
         for i, path in enumerate(clip):
             make = _night if i % 2 else _aside
             queries.append(make(path, start + i, size))
@@ -107,7 +115,7 @@ def clip_set(clips: Sequence[Sequence[Path]], *, size: tuple[int, int]) -> Retri
         references += [_file(path) for path in clip]
     return RetrievalSet(
         'walk', 'pictures of indoor walks from the side or by made night, +-1 picture',
-        references, queries, truth,
+        references, queries, truth, vicinity,
     )  # fmt: skip
 
 
@@ -118,6 +126,7 @@ def traverse_set(reference: Path, query: Path, *, tolerance: int) -> RetrievalSe
         f'{query.name} in {reference.name}', f'same picture number, +-{tolerance}',
         [_file(path) for path in references],
         [_file(path) for path in queries],
+        positives_by_order(len(queries), len(references), tolerance),
         positives_by_order(len(queries), len(references), tolerance),
     )  # fmt: skip
 

@@ -18,24 +18,27 @@ def test_answers_of_the_runtime(tiny_model, textured_pictures):
     rgbs = textured_pictures(20)
     queries = rgbs[[3, 7, 9]]
     truth = [np.array([3]), np.array([7, 8]), np.array([0])]  # the last truth is wrong on purpose
-    asked = RetrievalSet('three', '', pictures_of(rgbs), pictures_of(queries), truth)
+    asked = RetrievalSet('three', '', pictures_of(rgbs), pictures_of(queries), truth, truth)
     answers = answer(DescriptorExtractor(tiny_model, device='cpu'), asked)
     assert answers.right.tolist() == [True, True, False]
     assert answers.recall_at_1 == pytest.approx(2 / 3)
     assert answers.best == pytest.approx([1, 1, 1], abs=1e-5)
-    assert (answers.best_wrong[:2] < 0.99).all()
-    assert answers.best_wrong[2] == answers.best[2]
+    assert (answers.best_elsewhere[:2] < 0.99).all()
+    assert answers.best_elsewhere[2] == answers.best[2]
 
 
 def test_threshold_counts_places_that_the_map_lacks():
     answers = Answers(
         best=np.array([0.9, 0.8, 0.7, 0.6]),
         right=np.array([True, True, True, False]),
-        best_wrong=np.array([0.5, 0.5, 0.75, 0.6]),
+        near=np.array([True, True, True, False]),
+        best_elsewhere=np.array([0.5, 0.5, 0.75, 0.6]),
     )
     assert choose_threshold([answers], precision=1.0) == 0.8
     assert choose_threshold([answers], precision=0.75) == 0.7
-    wrong = Answers(best=np.ones(2), right=np.zeros(2, bool), best_wrong=np.ones(2))
+    nearby = Answers(np.array([0.95]), np.array([False]), np.array([True]), np.array([0.1]))
+    assert choose_threshold([answers, nearby], precision=1.0) == 0.8
+    wrong = Answers(np.ones(2), np.zeros(2, bool), np.zeros(2, bool), np.ones(2))
     with pytest.raises(ValueError, match='no threshold gives 99% precision; the best is 0'):
         choose_threshold([wrong], precision=0.99)
 
