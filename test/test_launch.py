@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 from pathlib import Path
 
 import pytest
@@ -118,11 +119,14 @@ def ros2_launch():
             restore_signals=True,
         )
         lines = []
+        watchdog = threading.Timer(60, process.kill)
+        watchdog.start()
         with process.stdout as output:
             for line in output:
                 lines.append(line)
                 if until in line:
                     process.send_signal(signal.SIGINT)
+        watchdog.cancel()
         return ''.join(lines), process.wait(20)
 
     return run

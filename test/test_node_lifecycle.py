@@ -17,7 +17,7 @@ pytest.importorskip('onnx')
 from conftest import textured_pictures
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
-from node_process import FRAME, Client, NodeProcess, build_map, free_domain
+from node_process import FRAME, REPOSITORY, Client, NodeProcess, build_map, free_domain
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
@@ -48,8 +48,8 @@ def start(tmp_path, tiny_model):
         domain = free_domain()
 
         def run(*arguments: str) -> NodeProcess:
-            model = ('-p', f'model:={tiny_model}')
-            node = NodeProcess(tmp_path / 'node.log', *model, *QUICK, *arguments, domain=domain)
+            settings = (*QUICK, '-p', f'model:={tiny_model}', *arguments)  # the last one counts
+            node = NodeProcess(tmp_path / 'node.log', *settings, domain=domain)
             stack.callback(node.stop)
             return node
 
@@ -74,8 +74,11 @@ def state(client) -> str:
 
 
 @pytest.mark.parametrize('signal_number', [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_it_cleanly(start, client, town, pictures, signal_number):
-    node = start('-p', f'map:={town}')
+def test_with_its_own_parameter_file_it_runs_until_a_signal(
+    start, client, tiny_model, town, pictures, signal_number
+):
+    file = REPOSITORY / 'config' / 'localize.yaml'
+    node = start('--params-file', str(file), '-p', f'model:={tiny_model}', '-p', f'map:={town}')
     node.wait_for_log('inactive -> active')
     client.connect()
     for _ in range(20):

@@ -58,6 +58,7 @@ class Localizer(LifecycleNode):
             ParameterError: The parameter file or the command line is wrong.
         """
         super().__init__('localizer')
+        self._name = self.get_fully_qualified_name()
         self._log_handler = forward_to(self.get_logger())
         self.engine: Engine | None = None
         self._live = LiveParameters(self, check=self._check, apply=self._apply)
@@ -137,8 +138,8 @@ class Localizer(LifecycleNode):
         self.announce_map(engine)
         if not len(engine.place_map):
             self.get_logger().warning(
-                f'no map: every picture will be rejected until {self.get_name()}/load_map is '
-                'called, or start with -p map:=DIRECTORY (launch: map:=DIRECTORY)'
+                f'no map: every picture will be rejected until {self._name}/load_map is called, '
+                'or start with -p map:=DIRECTORY (launch: map:=DIRECTORY)'
             )
 
     def _activate(self) -> None:
@@ -218,7 +219,7 @@ class Localizer(LifecycleNode):
     def _tick(self) -> None:
         self._live.refresh()
         if self._lifecycle != 'active':
-            step = next_step(self._lifecycle, self.get_fully_qualified_name())
+            step = next_step(self._lifecycle, self._name)
             self._remind(f'{self._lifecycle}: no picture is processed; {step}')
             return
         if self._clock_stands:
@@ -228,7 +229,7 @@ class Localizer(LifecycleNode):
             self._watch_silence()
         else:
             self._remind(
-                f'disabled: pictures are ignored; call {self.get_name()}/enable with data: true'
+                f'disabled: pictures are ignored; call {self._name}/enable with data: true'
             )
 
     def _remind(self, text: str) -> None:
@@ -259,7 +260,7 @@ class Localizer(LifecycleNode):
 
     def _publish_diagnostics(self) -> None:
         state = NodeState(
-            name=self.get_fully_qualified_name(),
+            name=self._name,
             lifecycle=self._lifecycle,
             enabled=self._enabled,
             clock_stands=self._clock_stands,
@@ -311,9 +312,10 @@ def main(args: list[str] | None = None) -> int:
     node: Localizer | None = None
     try:
         node = Localizer()
-        if not node.autostart():
+        if node.autostart():
+            rclpy.spin(node)
+        elif rclpy.ok():
             return 1
-        rclpy.spin(node)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except ParameterError as error:
