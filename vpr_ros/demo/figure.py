@@ -29,10 +29,10 @@ COLOURS = {
     Verdict.UNJUDGED: '#3b6fb6',
 }
 LABELS = {
-    Verdict.RIGHT: 'recognised, right',
-    Verdict.WRONG: 'recognised, wrong',
+    Verdict.RIGHT: 'right',
+    Verdict.WRONG: 'wrong',
     Verdict.MISSED: 'missed',
-    Verdict.UNKNOWN: 'unknown place, rejected',
+    Verdict.UNKNOWN: 'not on the map, rejected',
     Verdict.UNJUDGED: 'no truth',
 }
 _NUM_PAIRS = 6
@@ -127,7 +127,7 @@ def _draw_plan(
     axes.margins(0.02)
     axes.set_xlabel('x [m]', labelpad=1)
     axes.set_ylabel('y [m]', labelpad=1)
-    _add_legend(axes, score, places=True)
+    _add_legend(axes, score, places=len(places))
 
 
 def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np.ndarray) -> None:
@@ -137,27 +137,31 @@ def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np
     axes.set_xlabel('number of the picture')
     axes.set_ylabel('best match in the map')
     axes.grid(alpha=0.3)
-    _add_legend(axes, score, places=False)
+    _add_legend(axes, score, places=0)
 
 
-def _add_legend(axes: Axes, score: Score, *, places: bool) -> None:
+def _add_legend(axes: Axes, score: Score, *, places: int) -> None:
+    """A legend in a strip that is added above the data."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(low, high + 0.12 * (high - low))
     axes.legend(
         handles=_legend(score, places=places),
-        loc='lower center',
-        bbox_to_anchor=(0.5, 1.0),
+        loc='upper center',
         ncols=3,
         fontsize=9,
-        frameon=False,
+        framealpha=0.9,
         handletextpad=0.2,
-        columnspacing=1.2,
+        columnspacing=1.0,
     )
 
 
-def _legend(score: Score, *, places: bool) -> list[Line2D]:
+def _legend(score: Score, *, places: int) -> list[Line2D]:
     handles = []
     if places:
         handles.append(
-            Line2D([], [], ls='', marker='.', color='#22313f', label='places of the map')
+            Line2D(
+                [], [], ls='', marker='.', color='#22313f', label=f'places of the map ({places})'
+            )
         )
     for verdict in Verdict:
         count = sum(v is verdict for v in score.verdicts)
@@ -245,7 +249,7 @@ def _draw_pairs(
         answer, verdict = answers[number], score.verdicts[number]
         row, column = place % 3, 2 * (place // 3)
         pair = (queries.get(answer.picture), _map_picture(trial, int(matched[number])))
-        titles = (f'{LABELS[verdict]}', f'best match, {answer.similarity:.2f}')
+        titles = (f'query: {LABELS[verdict]}', f'best match: {answer.similarity:.2f}')
         for offset, (rgb, title) in enumerate(zip(pair, titles, strict=True)):
             axes = figure.add_subplot(grid[row, column + offset])
             if rgb is not None:

@@ -7,6 +7,8 @@ lap one never saw. Another seed gives other houses along the same streets.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from vpr_ros.demo import route
@@ -15,6 +17,7 @@ from vpr_ros.demo.plan import CAR_COLOURS, Car, Prop, Street, Town, Traffic, on_
 
 CAMERA_HEIGHT_M = 1.5
 CORNER_RADIUS_M = 7.0
+_PARKED = 0.33  # fraction of the parking spaces that are taken
 
 STREETS = (
     Street('Market Street', (-30, 0), (126, 0), ('townhouse', 'palazzo', 'timber', 'office'),
@@ -64,39 +67,48 @@ def make_town(seed: int = 0) -> Town:
     )
 
 
-def make_traffic(town: Town, seed: int) -> Traffic:
-    """Parked cars and passers-by of one lap."""
-    rng = np.random.default_rng((town.seed, seed))
-    cars: list[Car] = []
-    people: list[Prop] = []
+def make_traffic(town: Town, lap: int) -> Traffic:
+    """Parked cars and passers-by of one lap; every second car stays where it was in the others."""
+    cars = [
+        car
+        for number, (resident, visitor) in enumerate(
+            zip(_parked(town, 0), _parked(town, lap), strict=True)
+        )
+        if (car := resident if number % 2 else visitor) is not None
+    ]
+    return Traffic(tuple(cars), tuple(_walking(town, lap)))
+
+
+def _parked(town: Town, seed: int) -> Iterator[Car | None]:
+    """What stands in each parking space, None: nothing."""
+    rng = np.random.default_rng((town.seed, seed, 8))
+    for street in town.streets:
+        yaw = float(np.arctan2(street.along[1], street.along[0]))
+        for side in street.parking:
+            for at in np.arange(3.0, street.length_m, 6.4).tolist():
+                x, y = street.point(at, side * (street.road_m - 1.1)).tolist()
+                free = not on_pavement(town.streets, street, np.array([x, y]))
+                car = Car(
+                    position=(x, y),
+                    yaw=yaw + (np.pi if side > 0 else 0.0),
+                    colour=CAR_COLOURS[rng.integers(len(CAR_COLOURS))],
+                    van=bool(rng.random() < 0.2),
+                )
+                yield None if free or rng.random() > _PARKED else car
+
+
+def _walking(town: Town, seed: int) -> Iterator[Prop]:
+    rng = np.random.default_rng((town.seed, seed, 9))
     for street in town.streets:
         for side in (-1, 1):
-            for at in np.arange(rng.uniform(0, 8), street.length_m, 6.4).tolist():
-                point = street.point(float(at), side * (street.road_m - 1.1))
-                parked = side in street.parking and rng.random() < 0.33
-                if parked and on_pavement(town.streets, street, point):
-                    yaw = float(np.arctan2(street.along[1], street.along[0]))
-                    cars.append(
-                        Car(
-                            (float(point[0]), float(point[1])),
-                            yaw + (np.pi if side > 0 else 0.0),
-                            CAR_COLOURS[rng.integers(len(CAR_COLOURS))],
-                            bool(rng.random() < 0.2),
-                        )
-                    )
-            for at in rng.uniform(0, street.length_m, int(street.length_m / 9)):
-                point = street.point(
-                    float(at), side * (street.road_m + float(rng.uniform(0.7, 2.3)))
-                )
+            for at in rng.uniform(0, street.length_m, int(street.length_m / 9)).tolist():
+                left = side * (street.road_m + float(rng.uniform(0.7, 2.3)))
+                x, y = street.point(at, left).tolist()
                 person = Prop(
-                    'person',
-                    (float(point[0]), float(point[1])),
-                    float(rng.uniform(1.55, 1.9)),
-                    int(rng.integers(8)),
+                    'person', (x, y), float(rng.uniform(1.55, 1.9)), int(rng.integers(8))
                 )
-                if on_pavement(town.streets, street, point):
-                    people.append(person)
-    return Traffic(tuple(cars), tuple(people))
+                if on_pavement(town.streets, street, np.array([x, y])):
+                    yield person
 
 
 def drive(

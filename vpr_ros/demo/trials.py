@@ -25,7 +25,7 @@ from vpr_ros.pose_lookup import PosesByTime
 from vpr_ros.sources import BagSource, PictureFolder, Source
 
 WITHIN_M, WITHIN_DEG = 10.0, 30.0
-MAP_SPACING_M = 1.5
+MAP_SPACING_M = 1.0
 _MAX_GAP_S = 0.5
 _MAX_POSE_GAP_S = 1.0
 Progress = Callable[[str, int, int], None]  # what, done, of how many (0: not known)
@@ -99,7 +99,7 @@ def town_trial(
     assert track is not None  # it was just written
     return Trial(
         title=f'a rendered town of {len(town.houses)} houses, seed {seed}: map by day, queries in '
-        'the evening, 0.6 to 1.4 m further left, other cars and people',
+        'the evening, 0.5 to 1.1 m further left, other cars and people',
         source=bags[1],
         rate_hz=None,
         frame_id=CAMERA_FRAME,
