@@ -123,9 +123,9 @@ def ros2_launch():
         watchdog.start()
         with process.stdout as output:
             for line in output:
+                if until in line and not any(until in earlier for earlier in lines):
+                    process.send_signal(signal.SIGINT)  # once: a second one would hurry it
                 lines.append(line)
-                if until in line:
-                    process.send_signal(signal.SIGINT)
         watchdog.cancel()
         return ''.join(lines), process.wait(20)
 
