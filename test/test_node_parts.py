@@ -129,6 +129,25 @@ def test_a_late_picture_is_no_jump_in_time(engine):
     assert engine.process(picture, 10**9).recognition.query_id == 0
 
 
+def test_a_map_that_knows_some_poses_gives_a_finite_covariance(engine):
+    unknown = {'positions': None, 'orientations_xyzw': None}
+    picture = textured_pictures(1, seed=5)
+    descriptors = engine.extractor.extract_batch(list(picture))
+    engine.place_map.add(descriptors, stamps_ns=np.array([9]), **unknown)
+    engine = Engine(
+        NodeConfig(model=str(engine.extractor.info.path), map=saved(engine)), RecognizerConfig()
+    )
+    assert engine.process(picture[0], 0).recognition.pose is None
+    pose = engine.process(textured_pictures(6)[2], 1).recognition.pose
+    assert np.isfinite(pose.covariance).all()
+    assert (np.diag(pose.covariance) > 0).all()
+
+
+def saved(engine) -> str:
+    engine.place_map.save(engine.place_map.directory)
+    return str(engine.place_map.directory)
+
+
 def test_the_map_frame_can_be_overridden(tiny_model, tmp_path):
     from node_process import build_map
 

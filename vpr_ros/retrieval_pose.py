@@ -51,6 +51,7 @@ def retrieval_covariance(place_map: PlaceMap, recall_at_1: float | None) -> np.n
     """
     recall = UNKNOWN_RECALL if recall_at_1 is None else recall_at_1
     positions = place_map.places['position']
+    positions = positions[np.isfinite(positions).all(axis=1)]  # a map may know some poses only
     near = _NEAR_PLACES * max(np.nan_to_num(place_map.spacing_m), _MIN_SPACING_M)
     spread = math.sqrt(np.var(positions, axis=0).sum()) if len(positions) else 0.0
     position = recall * near**2 + (1 - recall) * max(spread, near) ** 2
