@@ -101,9 +101,9 @@ def picture_events(
         yield Event(stamp_ns, topic, message, frame.index)
 
 
-def bag_events(source: BagSource, *, frame_id: str) -> Iterator[Event]:
+def bag_events(source: BagSource) -> Iterator[Event]:
     """The pictures of a bag, and camera_info and odometry where the bag has them, by time."""
-    streams = [picture_events(source, frame_id=frame_id)]
+    streams = [picture_events(source, frame_id=_frame_id(source))]
     with Bag(source.path) as bag:
         others = [
             (_only(bag, CAMERA_INFO), 'camera_info', CameraInfo),
@@ -113,6 +113,13 @@ def bag_events(source: BagSource, *, frame_id: str) -> Iterator[Event]:
         if found is not None:
             streams.append(_message_events(source.path, found, name, message_type))
     return heapq.merge(*streams, key=lambda event: event.stamp_ns)
+
+
+def _frame_id(source: BagSource) -> str:
+    """Frame of the camera, as the first picture has it."""
+    with Bag(source.path) as bag:
+        _, message = next(bag.messages(source.topic))
+    return message.header.frame_id
 
 
 def _only(bag: Bag, msgtype: str) -> Topic | None:

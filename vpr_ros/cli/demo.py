@@ -161,8 +161,8 @@ def _play(trial: Trial, model: Path, out: Path) -> Any:
 
     def events() -> Any:
         if isinstance(trial.source, BagSource):
-            return bag_events(trial.source, frame_id=trial.frame_id)
-        return picture_events(trial.source, frame_id=trial.frame_id, rate_hz=trial.rate_hz)
+            return bag_events(trial.source)
+        return picture_events(trial.source, frame_id='camera', rate_hz=trial.rate_hz)
 
     progress = _Progress()
     progress('starting the node', 0, 0)

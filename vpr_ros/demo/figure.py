@@ -143,11 +143,11 @@ def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np
 def _add_legend(axes: Axes, score: Score, *, places: int) -> None:
     """A legend in a strip that is added above the data."""
     low, high = axes.get_ylim()
-    axes.set_ylim(low, high + 0.12 * (high - low))
+    axes.set_ylim(low, high + 0.17 * (high - low))
     axes.legend(
         handles=_legend(score, places=places),
         loc='upper center',
-        ncols=3,
+        ncols=2,
         fontsize=9,
         framealpha=0.9,
         handletextpad=0.2,

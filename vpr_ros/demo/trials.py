@@ -12,7 +12,7 @@ import numpy as np
 
 from vpr_ros import evaluation
 from vpr_ros.demo.plan import Town
-from vpr_ros.demo.record import CAMERA_FRAME, ODOMETRY_TOPIC, TRUTH_TOPIC, make_laps, record_lap
+from vpr_ros.demo.record import ODOMETRY_TOPIC, TRUTH_TOPIC, make_laps, record_lap
 from vpr_ros.demo.renderer import Camera
 from vpr_ros.demo.scoring import Track, positives_by_pose
 from vpr_ros.demo.sequence import paint_town
@@ -39,7 +39,6 @@ class Trial:
         title: One line.
         source: The pictures, to be played.
         rate_hz: Pictures a second; None: as the source's stamps say.
-        frame_id: Frame of the camera.
         place_map: The map, saved in a directory.
         positives: True map rows of every picture; None: not known.
         truth: What counts as true, for people.
@@ -50,7 +49,6 @@ class Trial:
     title: str
     source: Source
     rate_hz: float | None
-    frame_id: str
     place_map: PlaceMap
     positives: Sequence[np.ndarray] | None
     truth: str
@@ -102,7 +100,6 @@ def town_trial(
         'the evening, 0.5 to 1.1 m further left, other cars and people',
         source=bags[1],
         rate_hz=None,
-        frame_id=CAMERA_FRAME,
         place_map=report.place_map,
         positives=_positives(track, report.place_map),
         truth=_truth_by_pose(),
@@ -140,7 +137,6 @@ def folder_trial(
         title=f'map {reference}, queries {query}',
         source=queries,
         rate_hz=rate_hz,
-        frame_id='camera',
         place_map=report.place_map,
         positives=evaluation.positives_by_order(
             queries.num_frames, references.num_frames, tolerance
@@ -158,7 +154,6 @@ def bag_trial(bag: Path, map_directory: Path, extractor: DescriptorExtractor) ->
         title=f'map {map_directory}, queries {bag}',
         source=source,
         rate_hz=None,
-        frame_id='camera',
         place_map=place_map,
         positives=None if track is None else _positives(track, place_map),
         truth=_truth_by_pose() if track else 'not known: bag and map do not both hold poses',
