@@ -30,6 +30,7 @@ class TrainConfig:
     out_rows: int = 4
     mix_depth: int = 2
     mlp_ratio: float = 1.0
+    weights: str = ''  # checkpoint to start from; empty: ImageNet
     pooling_start: bool = True  # mixvpr: begin as whitened pooling, not at random
 
     # Data: folders below `data`; an empty name leaves a source out

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +29,13 @@ class Place:
         name: Unique name, for people and for splits.
         pictures: Files of its views, at least one.
         source: Kind of source; a training batch draws a fixed number of places from each.
+        position: Latitude and longitude, degrees; NaN where it is not known.
     """
 
     name: str
     pictures: tuple[Path, ...]
     source: str
+    position: tuple[float, float] = (math.nan, math.nan)
 
 
 def gsv_cities(root: Path, cities: Sequence[str] = (), *, min_pictures: int = 2) -> list[Place]:
@@ -61,15 +64,17 @@ def _read_city(root: Path, city: str, min_pictures: int) -> list[Place]:
     folder = root / 'Images' / city
     found = {_identity(path.stem, city): path for path in sorted(folder.glob(f'{city}_*'))}
     pictures: dict[int, list[Path]] = defaultdict(list)
+    positions: dict[int, tuple[float, float]] = {}
     missing = []
-    # The text of lat and lon is never parsed: a float would not print back the same digits and
-    # so name a file that does not exist. Files are known by place, view and panorama instead.
+    # File names hold lat and lon as texts that a parsed float does not print back: made from the
+    # table they would name files that do not exist. Place, heading and panorama find them.
     with (root / 'Dataframes' / f'{city}.csv').open(newline='') as table:
         for row in csv.DictReader(table):
             place_id = int(row['place_id'])
             key = (place_id % IDS_PER_CITY, int(row['northdeg']), row['panoid'])
             if key in found:
                 pictures[place_id].append(found[key])
+                positions[place_id] = float(row['lat']), float(row['lon'])
             else:
                 missing.append('_'.join(row.values()))
     if not pictures:
@@ -80,7 +85,7 @@ def _read_city(root: Path, city: str, min_pictures: int) -> list[Place]:
             city, len(missing), folder, missing[0],
         )  # fmt: skip
     return [
-        Place(f'{city}/{place_id}', tuple(files), source='gsv')
+        Place(f'{city}/{place_id}', tuple(files), 'gsv', positions[place_id])
         for place_id, files in sorted(pictures.items())
         if len(files) >= min_pictures
     ]

@@ -22,8 +22,9 @@ from lightning.pytorch.loggers import CSVLogger
 from training.config import TrainConfig, config_from_dict, load_config, parse_overrides
 from training.data import load_places, training_loader
 from training.models import Network, build_network
-from training.models.checkpoint import read_checkpoint
+from training.models.checkpoint import network_weights, read_checkpoint
 from training.module import PlaceRecognition
+from training.places import Place
 from training.pooling_start import start_as_pooling
 
 POOLING_START_BATCHES = 48  # about 5,000 pictures
@@ -60,10 +61,9 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     lightning.seed_everything(config.seed, verbose=False)
     torch.set_num_threads(config.threads)
     places, sets = load_places(config)
-    network = _network(config)
-    if resume is None and config.pooling_start and config.aggregator == 'mixvpr':
-        batches = training_loader(config, places)
-        start_as_pooling(network, itertools.islice(batches, POOLING_START_BATCHES))
+    network = build_network(config).to(memory_format=torch.channels_last)
+    if resume is None:
+        _fill(network, config, places)
     run = _make_run_folder(runs, config, resume)
     logger.info('%d training places; run folder %s', len(places), run)
     trainer = _trainer(config, run)
@@ -72,10 +72,15 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     return run
 
 
-def _network(config: TrainConfig) -> Network:
-    network = build_network(config)
+def _fill(network: Network, config: TrainConfig, places: Sequence[Place]) -> None:
+    """Set the weights that the run starts from."""
+    if config.weights:
+        network.load_state_dict(network_weights(read_checkpoint(Path(config.weights))))
+        return
     network.backbone.load_imagenet()
-    return network.to(memory_format=torch.channels_last)
+    if config.pooling_start and config.aggregator == 'mixvpr':
+        batches = training_loader(config, places)
+        start_as_pooling(network, itertools.islice(batches, POOLING_START_BATCHES))
 
 
 def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:

@@ -19,6 +19,8 @@ from training.dataset import read_rgb
 from training.places import Place, picture_files
 from vpr_ros.evaluation import positives_by_order
 
+METRES_PER_DEGREE = 111_320.0  # of latitude
+VICINITY_M = 50.0  # street pictures nearer than this may show the same houses
 Picture = Callable[[], np.ndarray]  # reads, or makes, one uint8 RGB picture (H, W, 3)
 
 
@@ -59,16 +61,19 @@ def street_sets(places: Sequence[Place], *, size: tuple[int, int]) -> list[Retri
     for place in places:
         truth.append(len(references) + np.arange(len(place.pictures) - 1))
         references += [_file(path) for path in place.pictures[1:]]
+    vicinity = [
+        np.concatenate([truth[i] for i in near]) for near in _near_places(places, VICINITY_M)
+    ]
     queries = [place.pictures[0] for place in places]
     nights = [_night(path, seed, size) for seed, path in enumerate(queries)]
     return [
         RetrievalSet(
             'street', 'first view of each place among the other views of all places',
-            references, [_file(path) for path in queries], truth, truth,
+            references, [_file(path) for path in queries], truth, vicinity,
         ),
         RetrievalSet(
             'street-night', 'the same, the query turned into a night',
-            references, nights, truth, truth,
+            references, nights, truth, vicinity,
         ),
     ]  # fmt: skip
 
@@ -129,6 +134,16 @@ def traverse_set(reference: Path, query: Path, *, tolerance: int) -> RetrievalSe
         positives_by_order(len(queries), len(references), tolerance),
         positives_by_order(len(queries), len(references), tolerance),
     )  # fmt: skip
+
+
+def _near_places(places: Sequence[Place], radius_m: float) -> list[np.ndarray]:
+    """Return for each place the indices of the places around it, itself among them."""
+    degrees = np.array([place.position for place in places])
+    east = degrees[:, 1] * np.cos(np.radians(np.nanmean(degrees[:, 0])))
+    metres = np.stack((degrees[:, 0], east), axis=1) * METRES_PER_DEGREE
+    distance = np.linalg.norm(metres[:, None] - metres[None], axis=2)
+    np.fill_diagonal(distance, 0.0)
+    return [np.flatnonzero(row <= radius_m) for row in distance]
 
 
 def _file(path: Path) -> Picture:
