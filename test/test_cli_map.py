@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -158,7 +157,9 @@ def test_ctrl_c_keeps_the_work(tmp_path, tiny_model, textured_pictures) -> None:
     command = [sys.executable, '-m', 'vpr_ros.cli', 'map', 'build', folder]
     command += ['--out', tmp_path / 'map', '--model', tiny_model, '--batch', 4]
     command = [str(word) for word in command]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ) as process:
+    # Ignored where a shell started the tests in the background, and then by the child as well.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         partial = tmp_path / 'map.partial'
         deadline = time.monotonic() + 30
         while len(list(partial.glob('rows_*'))) < 3 and time.monotonic() < deadline:
