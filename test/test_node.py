@@ -168,9 +168,13 @@ def test_descriptor_on_demand(client, pictures, node):
 
 def test_debug_image_on_demand(client, pictures):
     images = client.listen(Image, '/localizer/debug_image', reliable=False)
-    client.spin(0.3)
-    client.ask(pictures[2])
-    client.wait_until(lambda: images, '~/debug_image')
+
+    def arrives() -> bool:
+        client.ask(pictures[2])
+        client.spin(0.1)
+        return bool(images)
+
+    client.wait_until(arrives, '~/debug_image')  # best effort: some may be lost
     rgb = rgb_from_image(images[0])
     assert images[0].header.frame_id == FRAME
     assert rgb.shape[1] == 2 * 320  # the 160x120 query at 240 lines, and the match beside it
@@ -218,15 +222,17 @@ def test_diagnostics_tell_the_state(client, pictures):
 
 def test_no_picture_goes_uncounted(client, pictures):
     """Received is processed plus dropped; the middleware keeps only the newest unread one."""
-    before = client.status('input')
+    before = int(client.status('input')['received'])
     for _ in range(30):
         client.send(pictures[0])
-    client.spin(1.0)
-    after = {**client.status('input'), **client.status('inference')}
-    assert int(after['received']) > int(before['received'])
-    assert int(after['received']) == int(after['processed']) + int(
-        after['dropped, a newer one came']
-    ) + int(after['refused']) + int(after['skipped, max_rate'])
+
+    def balanced() -> bool:
+        counts = {**client.status('input'), **client.status('inference')}
+        ends = ('processed', 'failed', 'refused', 'dropped, a newer one came', 'skipped, max_rate')
+        received = int(counts['received'])
+        return before < received == sum(int(counts[end]) for end in ends)
+
+    client.wait_until(balanced, 'received to equal processed, dropped, refused and skipped')
 
 
 def test_enable_lets_pictures_in_or_not(client, pictures):
