@@ -44,6 +44,7 @@ class TrainConfig:
     gsv_places: int = 18  # places of each source in a batch
     camera_places: int = 5
     clip_places: int = 5
+    min_place_distance_m: float = 50.0  # between GSV places of a batch
     night: float = 0.35  # probability that a view is turned into a night
     viewpoint: float = 1.0  # strength of the change of viewpoint, 0 to 1
 

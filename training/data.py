@@ -63,7 +63,13 @@ def training_loader(config: TrainConfig, places: Sequence[Place], *, start: int 
         viewpoint=config.viewpoint,
         seed=config.seed,
     )
-    batches = MixedBatches(places, config.places_per_source, seed=config.seed, start=start)
+    batches = MixedBatches(
+        places,
+        config.places_per_source,
+        min_distance_m=config.min_place_distance_m,
+        seed=config.seed,
+        start=start,
+    )
     return DataLoader(dataset, batch_sampler=batches, num_workers=config.workers)
 
 

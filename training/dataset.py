@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from training.augment import augment, random_window
-from training.places import Place
+from training.places import Place, positions_m
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 
@@ -111,6 +111,7 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         places: Sequence[Place],
         per_source: Mapping[str, int],
         *,
+        min_distance_m: float,
         seed: int,
         start: int = 0,
     ) -> None:
@@ -119,6 +120,8 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         Args:
             places: The places of the data set.
             per_source: Places per batch of each source.
+            min_distance_m: Places of a batch lie farther apart than this, where it is known:
+                nearer ones may show the same houses and yet count as different.
             seed: Decides the order.
             start: Optimisation step to go on from.
 
@@ -135,6 +138,8 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
                     f'a batch wants {count} places of the source {source!r}, '
                     f'there are {len(self._indices[source])}'
                 )
+        self._positions = positions_m(places)
+        self._min_distance_m = min_distance_m
         self._per_source = per_source
         self._seed = seed
         self._start = start
@@ -144,10 +149,24 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         for step in itertools.count(self._start):
             rng = np.random.default_rng((self._seed, step))
             yield [
-                (int(index), step)
+                (index, step)
                 for source, count in self._per_source.items()
-                for index in rng.choice(self._indices[source], count, replace=False)
+                for index in self._draw(rng.permutation(self._indices[source]), count)
             ]
+
+    def _draw(self, shuffled: np.ndarray, count: int) -> list[int]:
+        """Take the first places that lie far enough from all taken before."""
+        taken: list[int] = []
+        for index in shuffled:
+            apart = np.linalg.norm(self._positions[taken] - self._positions[index], axis=1)
+            if not (apart <= self._min_distance_m).any():
+                taken.append(int(index))
+            if len(taken) == count:
+                return taken
+        raise ValueError(
+            f'only {len(taken)} places of a batch of {count} lie {self._min_distance_m} m apart; '
+            'lower min_place_distance_m or the places in a batch'
+        )
 
 
 def _mirror(rgb: np.ndarray, mirrored: bool) -> np.ndarray:

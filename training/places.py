@@ -14,6 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+EARTH_RADIUS_M = 6_371_000.0
+
 logger = logging.getLogger(__name__)
 
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png')
@@ -130,6 +134,14 @@ def cut_clip(clip: Sequence[Path], *, views: int = 2, stride: int = 4) -> list[P
         Place(f'{clip[0].parent.name}/{start}', tuple(clip[start : start + views]), source='clip')
         for start in range(0, len(clip) - views + 1, stride)
     ]
+
+
+def positions_m(places: Sequence[Place]) -> np.ndarray:
+    """Return (N, 3) metres from the centre of the Earth; NaN where it is not known."""
+    latitude, longitude = np.radians([place.position for place in places]).T
+    across = np.cos(latitude)
+    unit = (across * np.cos(longitude), across * np.sin(longitude), np.sin(latitude))
+    return EARTH_RADIUS_M * np.stack(unit, axis=1)
 
 
 def picture_files(folder: Path) -> list[Path]:

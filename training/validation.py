@@ -16,10 +16,9 @@ import numpy as np
 
 from training.augment import change_viewpoint, make_night
 from training.dataset import read_rgb
-from training.places import Place, picture_files
+from training.places import Place, picture_files, positions_m
 from vpr_ros.evaluation import positives_by_order
 
-METRES_PER_DEGREE = 111_320.0  # of latitude
 VICINITY_M = 50.0  # street pictures nearer than this may show the same houses
 Picture = Callable[[], np.ndarray]  # reads, or makes, one uint8 RGB picture (H, W, 3)
 
@@ -138,9 +137,7 @@ def traverse_set(reference: Path, query: Path, *, tolerance: int) -> RetrievalSe
 
 def _near_places(places: Sequence[Place], radius_m: float) -> list[np.ndarray]:
     """Return for each place the indices of the places around it, itself among them."""
-    degrees = np.array([place.position for place in places])
-    east = degrees[:, 1] * np.cos(np.radians(np.nanmean(degrees[:, 0])))
-    metres = np.stack((degrees[:, 0], east), axis=1) * METRES_PER_DEGREE
+    metres = positions_m(places)
     distance = np.linalg.norm(metres[:, None] - metres[None], axis=2)
     np.fill_diagonal(distance, 0.0)
     return [np.flatnonzero(row <= radius_m) for row in distance]

@@ -46,6 +46,7 @@ def small_run(rendered_gsv: Path) -> list[str]:
         'out_channels=32',
         'out_rows=2',
         'gsv_places=6',
+        'min_place_distance_m=0',
         'views=3',
         'steps=4',
         'warmup_steps=1',

@@ -9,7 +9,7 @@ import torch
 
 from training.augment import augment, change_viewpoint, make_night, random_window
 from training.dataset import MixedBatches, PlaceDataset, read_rgb
-from training.places import Place, gsv_cities
+from training.places import EARTH_RADIUS_M, Place, gsv_cities
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_a_batch_has_its_share_of_each_source_and_no_place_twice(places):
     mixed = [
         dataclasses.replace(p, source='clip' if i < 5 else 'gsv') for i, p in enumerate(places)
     ]
-    batches = MixedBatches(mixed, {'gsv': 4, 'clip': 2}, seed=0)
+    batches = MixedBatches(mixed, {'gsv': 4, 'clip': 2}, min_distance_m=0, seed=0)
     for batch in itertools.islice(batches, 5):
         indices = [index for index, _ in batch]
         assert len(set(indices)) == 6
@@ -70,14 +70,29 @@ def test_a_batch_has_its_share_of_each_source_and_no_place_twice(places):
 
 
 def test_batches_go_on_from_a_step(places):
-    first = list(itertools.islice(MixedBatches(places, {'gsv': 3}, seed=4), 5))
-    later = list(itertools.islice(MixedBatches(places, {'gsv': 3}, seed=4, start=3), 2))
+    first = list(itertools.islice(MixedBatches(places, {'gsv': 3}, min_distance_m=0, seed=4), 5))
+    later = list(
+        itertools.islice(MixedBatches(places, {'gsv': 3}, min_distance_m=0, seed=4, start=3), 2)
+    )
     assert first[3:] == later
+
+
+def test_places_of_a_batch_lie_apart(places):
+    step = np.degrees(1.0 / EARTH_RADIUS_M)
+    row = [dataclasses.replace(p, position=(i * 10 * step, 0.0)) for i, p in enumerate(places)]
+    for batch in itertools.islice(MixedBatches(row, {'gsv': 3}, min_distance_m=25, seed=0), 20):
+        metres = sorted(10 * index for index, _ in batch)
+        assert min(np.diff(metres)) > 25
+    crowded = MixedBatches(row, {'gsv': 6}, min_distance_m=25, seed=0)
+    with pytest.raises(ValueError, match='places of a batch of 6 lie 25 m apart; lower'):
+        next(iter(crowded))
+    unknown = [dataclasses.replace(p, position=(np.nan, np.nan)) for p in places]
+    assert len(next(iter(MixedBatches(unknown, {'gsv': 6}, min_distance_m=25, seed=0)))) == 6
 
 
 def test_too_few_places_for_a_batch(places):
     with pytest.raises(ValueError, match="wants 13 places of the source 'gsv', there are 12"):
-        MixedBatches(places, {'gsv': 13}, seed=0)
+        MixedBatches(places, {'gsv': 13}, min_distance_m=0, seed=0)
 
 
 def test_unreadable_picture_is_named(tmp_path):
