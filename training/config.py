@@ -40,8 +40,8 @@ class TrainConfig:
     cameras: str = 'webcams_day_night'  # fixed cameras, below train/ and test/
     clips: str = 'ie_tower'  # walked clips
     holdout_every: int = 5  # each n-th place and clip is for validation, never for training
-    views: int = 4  # K, views of a place in a batch
-    gsv_places: int = 18  # places of each source in a batch
+    views: int = 3  # K, views of a place in a batch
+    gsv_places: int = 22  # places of each source in a batch
     camera_places: int = 5
     clip_places: int = 5
     min_place_distance_m: float = 50.0  # between GSV places of a batch
@@ -49,17 +49,17 @@ class TrainConfig:
     viewpoint: float = 1.0  # strength of the change of viewpoint, 0 to 1
 
     # Optimisation
-    steps: int = 1600
-    warmup_steps: int = 50
-    decay_fraction: float = 0.4  # of the steps, at the end, over which the rates fall to zero
-    head_lr: float = 3e-4
-    backbone_lr: float = 1.5e-4
+    steps: int = 800
+    warmup_steps: int = 20
+    decay_fraction: float = 0.8  # of the steps, at the end, over which the rates fall to zero
+    head_lr: float = 2e-4
+    backbone_lr: float = 7e-5
     weight_decay: float = 1e-3
     loss_alpha: float = 1.0  # multi-similarity: weight of positives
     loss_beta: float = 50.0  # weight of negatives
     loss_base: float = 0.0  # similarity at which a pair is neither
     miner_epsilon: float = 0.1
-    memory: int = 2048  # descriptors of past batches among which negatives are sought, too
+    memory: int = 0  # descriptors of past batches among which negatives are sought, too
     precision: str = '32-true'  # of Lightning's Trainer, or bf16-mixed, 16-mixed: the trained part
     validate_every: int = 100  # steps
     threads: int = 1  # CPU threads of the network
