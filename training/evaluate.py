@@ -73,28 +73,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     _, validation = load_places(load_config(arguments.config))
     pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
     for asked in (*validation, *pairs):
-        print(f'{asked.name}: {asked.protocol}; {len(asked.queries)} queries, '
-              f'{len(asked.references)} references')  # fmt: skip
+        counts = f'{len(asked.queries)} queries, {len(asked.references)} references'
+        print(f'{asked.name}: {asked.protocol}; {counts}')
     for path in arguments.models:
-        model = DescriptorExtractor(path)
-        on_validation = [answer(model, asked) for asked in validation]
-        on_pairs = [answer(model, asked) for asked in pairs]
-        recall = float(np.mean([answers.recall_at_1 for answers in on_validation]))
-        threshold = choose_threshold(on_validation, precision=arguments.precision)
-        print(f'\n{model.info.name} (D = {model.info.descriptor_size}), recall@1, %')
-        for asked, answers in zip((*validation, *pairs), (*on_validation, *on_pairs), strict=True):
-            print(f'  {asked.name:32} {100 * answers.recall_at_1:5.1f}   {spread(answers)}')
-        print(f'  {"mean of the validation sets":32} {100 * recall:5.1f}')
-        print(f'  threshold for {arguments.precision:.0%} precision on them: {threshold:.3f}')
+        measured = measure(DescriptorExtractor(path), validation, pairs, arguments.precision)
         if arguments.record:
-            asked_for = '; '.join(f'{asked.name}: {asked.protocol}' for asked in validation)
-            measured = {
-                extractor.KEY_RECALL_AT_1: f'{recall:.4f}',
-                extractor.KEY_RECALL_PROTOCOL: f'mean over validation sets ({asked_for})',
-                extractor.KEY_MIN_SIMILARITY: f'{threshold:.4f}',
-            }
             write_record(path, measured)
     return 0
+
+
+def measure(
+    model: DescriptorExtractor,
+    validation: Sequence[RetrievalSet],
+    pairs: Sequence[RetrievalSet],
+    precision: float,
+) -> dict[str, str]:
+    """Measure and print one model.
+
+    Args:
+        model: The exported model.
+        validation: Sets that recall and threshold of the record are taken from.
+        pairs: Sets that are only printed.
+        precision: Wanted at the threshold, fraction.
+
+    Returns:
+        The part of the model's record that was measured.
+    """
+    answered = [answer(model, asked) for asked in (*validation, *pairs)]
+    on_validation = answered[: len(validation)]
+    recall = float(np.mean([answers.recall_at_1 for answers in on_validation]))
+    threshold = choose_threshold(on_validation, precision=precision)
+    print(f'\n{model.info.name} (D = {model.info.descriptor_size}), recall@1, %')
+    for asked, answers in zip((*validation, *pairs), answered, strict=True):
+        print(f'  {asked.name:28} {100 * answers.recall_at_1:5.1f}   {spread(answers, threshold)}')
+    print(f'  {"mean of the validation sets":28} {100 * recall:5.1f}')
+    print(f'  threshold for {precision:.0%} precision on them: {threshold:.3f}')
+    protocol = '; '.join(f'{asked.name}: {asked.protocol}' for asked in validation)
+    return {
+        extractor.KEY_RECALL_AT_1: f'{recall:.4f}',
+        extractor.KEY_RECALL_PROTOCOL: f'mean over validation sets ({protocol})',
+        extractor.KEY_MIN_SIMILARITY: f'{threshold:.4f}',
+    }
 
 
 def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
@@ -150,13 +169,15 @@ def choose_threshold(answered: Sequence[Answers], *, precision: float) -> float:
     return float(similarity[order][enough[-1]])
 
 
-def spread(answers: Answers) -> str:
+def spread(answers: Answers, threshold: float) -> str:
     """Say how similar right matches are, and the best ones of other places."""
     right = np.percentile(answers.best[answers.right], (5, 50)) if answers.right.any() else (0, 0)
     other = np.percentile(answers.best_elsewhere, (50, 95))
+    kept = np.mean(answers.right & (answers.best >= threshold))
     return (
         f'similarity of right matches {right[0]:.2f} (5 %) {right[1]:.2f} (50 %), '
-        f'elsewhere {other[0]:.2f} (50 %) {other[1]:.2f} (95 %)'
+        f'elsewhere {other[0]:.2f} (50 %) {other[1]:.2f} (95 %); '
+        f'right above the threshold {100 * kept:.1f} %'
     )
 
 
