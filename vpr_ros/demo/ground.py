@@ -82,10 +82,11 @@ class _Plan:
         self.fill((*np.minimum(a, b), *np.maximum(a, b)), colour)
 
 
-_PAVINGS = {  # colour and (height, width) of a stone in pixels; None: without stones
+PAVINGS = {  # colour and (height, width) of a stone in pixels; None: without stones
     'asphalt': ((112, 111, 110), None),
     'cobbles': ((126, 120, 110), (4, 6)),
     'brick': ((140, 104, 88), (3, 6)),
+    'gravel': ((176, 160, 128), None),
     'concrete': ((158, 156, 150), (80, 64)),
 }
 
@@ -104,7 +105,7 @@ def _pave(plan: _Plan, town: Town) -> None:
     for street in town.streets:
         plan.fill(street.corridor(street.road_m + 0.25), kerb)
     for street in town.streets:
-        colour, stone = _PAVINGS[street.paving]
+        colour, stone = PAVINGS[street.paving]
         plan.fill(street.road, colour)
         if stone is not None:
             plan.lay(street.road, stone)

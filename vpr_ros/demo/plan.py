@@ -32,7 +32,7 @@ class Street:
     setback: float = 0.0  # fraction of its houses that stand behind a front garden
     parks: float = 0.1  # fraction of its plots with trees in place of a house
     half_m: float = 8.0  # from the centre line to the facades
-    paving: str = 'asphalt'  # asphalt, cobbles, brick or concrete
+    paving: str = 'asphalt'  # a key of `ground.PAVINGS`
     trees: tuple[int, ...] = (0, 1)  # which kinds, see `sprites.TREES`
     parking: tuple[int, ...] = (-1, 1)  # sides with parked cars: 1 left, -1 right
 

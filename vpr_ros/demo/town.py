@@ -30,17 +30,16 @@ STREETS = (
     Street('Garden Row', (0, 94), (0, -30), ('cottage', 'timber', 'townhouse'),
            tree_pitch_m=14.0, parks=0.15, setback=0.6, paving='brick', trees=(1, 5)),
     # Never visited in lap one. Twin Row has Brick Lane's terraces: the trap.
-    Street('Twin Row', (66, 75), (66, 134), ('terrace', 'terrace', 'cottage'), tree_pitch_m=19.0,
-           half_m=6.8, parking=(1,), paving='cobbles', trees=(4,)),
-    Street('Mill Road', (92, 112), (0, 112), ('warehouse', 'timber', 'apartment'), shops=0.3,
-           half_m=9.5, paving='concrete'),
-    Street('Chapel Hill', (26, 134), (26, 75), ('cottage', 'palazzo', 'townhouse'), shops=0.3,
-           tree_pitch_m=12.0, setback=0.3, half_m=6.0, parking=(), paving='cobbles',
-           trees=(4, 0)),
+    Street('Twin Row', (66, 75), (66, 108), ('terrace',), parks=0.0, half_m=6.8, parking=(1,),
+           paving='concrete'),
+    Street('Mill Road', (92, 100), (36, 100), ('warehouse', 'timber', 'apartment'), shops=0.3,
+           half_m=8.0, paving='concrete'),
+    Street('Park Lane', (42, 108), (42, 75), ('cottage',), tree_pitch_m=7.0, parks=0.95,
+           half_m=6.0, parking=(), paving='gravel', trees=(4, 3)),
 )  # fmt: skip
 
 LAP_ONE = ((20, 0), (96, 0), (96, 64), (0, 64), (0, 0), (30, 0))
-LAP_TWO = ((20, 0), (96, 0), (96, 64), (66, 64), (66, 112), (26, 112), (26, 64), (0, 64), (0, 0),
+LAP_TWO = ((20, 0), (96, 0), (96, 64), (66, 64), (66, 100), (42, 100), (42, 64), (0, 64), (0, 0),
            (20, 0))  # fmt: skip
 
 TOWERS = (((40, 16, 46, 22), 27.0), ((-22, 40, -17, 45), 21.0), ((112, 22, 118, 28), 24.0))

@@ -24,7 +24,7 @@ from vpr_ros.place_map import PlaceMap
 from vpr_ros.pose_lookup import PosesByTime
 from vpr_ros.sources import BagSource, PictureFolder, Source
 
-WITHIN_M, WITHIN_DEG = 10.0, 30.0
+WITHIN_M, WITHIN_DEG = 15.0, 30.0  # stricter than the field's usual 25 m
 MAP_SPACING_M = 1.0
 _MAX_GAP_S = 0.5
 _MAX_POSE_GAP_S = 1.0
