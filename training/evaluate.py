@@ -107,7 +107,7 @@ def measure(
     for asked, answers in zip((*validation, *pairs), answered, strict=True):
         print(f'  {asked.name:28} {100 * answers.recall_at_1:5.1f}   {spread(answers, threshold)}')
     print(f'  {"mean of the validation sets":28} {100 * recall:5.1f}')
-    print(f'  threshold for {precision:.0%} precision on them: {threshold:.3f}')
+    print(f'  threshold for {precision:.0%} precision on them: {threshold:.4f}')
     protocol = '; '.join(f'{asked.name}: {asked.protocol}' for asked in validation)
     return {
         extractor.KEY_RECALL_AT_1: f'{recall:.4f}',

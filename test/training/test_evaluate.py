@@ -57,7 +57,7 @@ def test_command_prints_and_records(tiny_model, rendered_gsv, tmp_path, capsys):
     assert 'street-night' in printed
     assert f'{folder.name} in {folder.name}' in printed
     info = read_model_info(model)
-    assert f'{info.min_similarity:.3f}' in printed
+    assert f'{info.min_similarity:.4f}' in printed
     assert f'{100 * info.recall_at_1:.1f}' in printed
 
 
