@@ -11,7 +11,7 @@ from __future__ import annotations
 import heapq
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -220,8 +220,3 @@ class Player:
             if on_picture is not None:
                 on_picture(sent)
         self.publishers[event.topic].publish(event.message)
-
-
-def subscribers(player: Player, topics: Sequence[str] = ('image',)) -> int:
-    """The number of subscriptions that the fewest-heard of `topics` has."""
-    return min(player.publishers[topic].get_subscription_count() for topic in topics)

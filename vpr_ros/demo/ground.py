@@ -27,10 +27,6 @@ class Ground:
     x_min: float
     y_max: float
 
-    def pixel(self, xy: np.ndarray) -> np.ndarray:
-        """Pixels (N, 2) as column, row of points (N, 2) in metres."""
-        return (np.asarray(xy, float) - (self.x_min, self.y_max)) * (1, -1) * GROUND_PIXELS_PER_M
-
 
 class _Plan:
     """The plan while it is being painted, in metres."""

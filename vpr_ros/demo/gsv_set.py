@@ -68,7 +68,7 @@ def make_gsv_cities(directory: Path, places: int, views: int, seed: int = 0) -> 
     images = directory / 'Images' / CITY
     images.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, str]] = []
-    camera = Camera(320, 240, 215.0)
+    camera = Camera().scaled(0.5)
     for first, light in ((0, DAY), (1, EVENING)):
         scene = make_scene(town, painted, make_traffic(town, 10 + first), light)
         renderer, lens = Renderer(scene, camera), Lens(camera, light.noise, first)
