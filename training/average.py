@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Average the weights of checkpoints of one line of training.
 
-`python training/average.py A.ckpt B.ckpt ... OUT.ckpt`. Stages that went on from one another lie in
-one valley; their mean often recognises places better than any of them (Wortsman et al., Model
+`python training/average.py A.ckpt B.ckpt ... OUT.ckpt`. Stages that went on from one another lie
+in one valley; their mean often recognises places better than any of them (Wortsman et al., Model
 Soups, ICML 2022).
 """
 
