@@ -38,6 +38,6 @@ def textured_pictures(n: int, *, seed: int = 0, height: int = 120, width: int = 
 
 
 @pytest.fixture(name='textured_pictures')
-def textured_pictures_fixture():  # noqa: ANN201
+def textured_pictures_fixture():
     """The function that makes clearly different pictures."""
     return textured_pictures

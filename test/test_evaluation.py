@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import numpy as np
 import pytest
+
 from vpr_ros.evaluation import (
     best_similarities,
     evaluate,

@@ -2,6 +2,7 @@
 import numpy as np
 import onnxruntime as ort
 import pytest
+
 from vpr_ros import extractor
 from vpr_ros.errors import DeviceError, ModelError
 from vpr_ros.extractor import DescriptorExtractor, read_model_info

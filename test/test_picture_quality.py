@@ -2,6 +2,7 @@
 import cv2
 import numpy as np
 import pytest
+
 from vpr_ros.picture_quality import thumbnail, unusable_reason
 
 RNG = np.random.default_rng(0)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vpr_ros import atomic_directory
 from vpr_ros.errors import MapError, MapModelMismatchError
 from vpr_ros.hashing import file_sha256
@@ -252,7 +253,7 @@ def test_a_killed_save_leaves_a_whole_map(tmp_path):
     make_map(50).save(target)
     rng = np.random.default_rng(0)
     sizes = set()
-    saver = SAVER.format(test=os.path.dirname(__file__), target=str(target))
+    saver = SAVER.format(test=str(Path(__file__).parent), target=str(target))
     for _ in range(15):
         process = subprocess.Popen([sys.executable, '-c', saver], stdout=subprocess.PIPE)
         process.stdout.readline()

@@ -4,6 +4,7 @@ import json
 import numpy as np
 import pytest
 from PIL import Image
+
 from vpr_ros.preprocess import Preprocess
 
 

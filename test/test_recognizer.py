@@ -2,6 +2,7 @@
 import numpy as np
 import pytest
 from tiny_model import write_tiny_model
+
 from vpr_ros.errors import MapModelMismatchError, ModelError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.model_ref import ModelRef

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+
 from vpr_ros import extractor
 from vpr_ros.preprocess import Preprocess
 
@@ -60,7 +61,11 @@ def thumbnail_graph(*, normalise: bool = True) -> onnx.ModelProto:
     graph = helper.make_graph(
         nodes,
         'thumbnail',
-        [helper.make_tensor_value_info('image', TensorProto.UINT8, ['B', INPUT_SIZE, INPUT_SIZE, 3])],
+        [
+            helper.make_tensor_value_info(
+                'image', TensorProto.UINT8, ['B', INPUT_SIZE, INPUT_SIZE, 3]
+            )
+        ],
         [helper.make_tensor_value_info('descriptor', TensorProto.FLOAT, ['B', DESCRIPTOR_SIZE])],
         [numpy_helper.from_array(value, name) for name, value in constants.items()],
     )

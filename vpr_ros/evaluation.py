@@ -41,9 +41,7 @@ class PrecisionRecall:
     recall_at_full_precision: float
 
 
-def positives_by_order(
-    num_queries: int, num_references: int, tolerance: int
-) -> list[np.ndarray]:
+def positives_by_order(num_queries: int, num_references: int, tolerance: int) -> list[np.ndarray]:
     """Truth of two traverses of one route: query i shows references i - tolerance … i + tolerance.
 
     Args:

@@ -61,7 +61,9 @@ def draw_similarity_matrix(
     figure.colorbar(picture, ax=axes, label='cosine similarity', shrink=0.8)
     rows = matched_rows(evaluation.recognitions, 1)
     true = is_true(rows, positives)[:, 0]
-    best = np.array([r.matches[0].similarity if r.matches else -1 for r in evaluation.recognitions])
+    best = np.array(
+        [r.matches[0].similarity if r.matches else -1 for r in evaluation.recognitions]
+    )
     accepted = best >= evaluation.threshold
     queries = np.arange(len(rows))
     for mask, colour, name in (

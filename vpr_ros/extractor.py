@@ -98,9 +98,7 @@ class DescriptorExtractor:
         provider_reason: One sentence: why this provider.
     """
 
-    def __init__(
-        self, model: str | Path, *, device: str = 'auto', num_threads: int = 0
-    ) -> None:
+    def __init__(self, model: str | Path, *, device: str = 'auto', num_threads: int = 0) -> None:
         """Load the model, choose the provider and run the network once.
 
         Args:
@@ -164,7 +162,9 @@ class DescriptorExtractor:
         try:
             descriptors = self._run(noise)
         except Exception as error:  # onnxruntime raises its own untyped family
-            raise ModelError(f'{path} does not run on a batch of two: {error}; {_REMEDY}') from error
+            raise ModelError(
+                f'{path} does not run on a batch of two: {error}; {_REMEDY}'
+            ) from error
         expected = (2, self.info.descriptor_size)
         if descriptors.shape != expected or descriptors.dtype != np.float32:
             raise ModelError(

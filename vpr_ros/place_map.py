@@ -95,7 +95,7 @@ class PlaceMap:
         self.frame_id = frame_id
         self.created = datetime.now(timezone.utc).isoformat(timespec='seconds')
         self.directory: Path | None = None
-        self._descriptors = [np.empty((0, model.descriptor_size), np.float32)]
+        self._descriptors: list[np.ndarray] = [np.empty((0, model.descriptor_size), np.float32)]
         self._places = [np.empty(0, PLACE_DTYPE)]
         self._images: list[str] = []
         self._index = faiss.IndexFlatIP(model.descriptor_size)

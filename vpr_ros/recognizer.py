@@ -107,7 +107,7 @@ class PlaceRecognizer:
         self,
         extractor: DescriptorExtractor,
         place_map: PlaceMap,
-        config: RecognizerConfig = RecognizerConfig(),  # noqa: B008 - frozen, never changed
+        config: RecognizerConfig = RecognizerConfig(),
     ) -> None:
         """Join a model and a map.
 

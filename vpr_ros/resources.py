@@ -25,7 +25,9 @@ def share_file(*parts: str) -> Path:
         if path.exists():
             return path
     looked = ', '.join(str(path) for path in candidates)
-    raise FileNotFoundError(f'{"/".join(parts)} does not come with this vpr_ros; looked for {looked}')
+    raise FileNotFoundError(
+        f'{"/".join(parts)} does not come with this vpr_ros; looked for {looked}'
+    )
 
 
 def default_model() -> Path:

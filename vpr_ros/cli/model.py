@@ -31,7 +31,9 @@ def run_info(args: argparse.Namespace) -> int:
     size = info.preprocess
     print(f'file        {info.path} ({info.path.stat().st_size / 1e6:.1f} MB)')
     print(f'sha256      {info.sha256}')
-    print(f'input       image: uint8 RGB (B, {size.height}, {size.width}, 3), {size.resize} resize')
+    print(
+        f'input       image: uint8 RGB (B, {size.height}, {size.width}, 3), {size.resize} resize'
+    )
     print(f'output      descriptor: float32 (B, {info.descriptor_size}), unit norm')
     for key, value in sorted(info.metadata.items()):
         print(f'{key:24} {value}')
