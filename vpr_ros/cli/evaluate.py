@@ -118,7 +118,7 @@ def _metrics(evaluation: Evaluation, model: ModelInfo) -> dict[str, Any]:
         'average_precision': evaluation.curve.average_precision,
         'recall_at_100_precision': evaluation.curve.recall_at_full_precision,
         'threshold': evaluation.threshold,
-        'precision_at_threshold': None if math.isnan(precision) else precision
+        'precision_at_threshold': None if math.isnan(precision) else precision,
         'recall_at_threshold': evaluation.recall_at_threshold,
         'num_queries': len(evaluation.recognitions),
         'latency_ms': {'p50': latency.p50_ms, 'p95': latency.p95_ms, 'max': latency.max_ms},
