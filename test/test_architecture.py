@@ -61,8 +61,9 @@ ARROWS = {
         'map_builder place_map pose_lookup poses recognizer replay resources sources'
     ),
     'cli': (
-        'errors bags demo evaluation evaluation_figures extractor latency map_builder place_map '
-        'pose_files pose_lookup recognizer replay resources sources'
+        'errors bags demo evaluation evaluation_figures extractor frames latency map_builder '
+        'picture_folder place_map pose_files pose_lookup prefetch recognizer replay resources '
+        'sources'
     ),
 }
 
