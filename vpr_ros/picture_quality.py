@@ -3,8 +3,8 @@
 
 MixVPR's mixers normalise each channel over space; on a flat picture that amplifies rounding
 noise by up to 316 per mixer, so its descriptor means nothing and differs between devices.
-Limits are in grey levels 0..255 of a 32x32 thumbnail. Of the real pictures in this project's data
-(day, night, fog, indoors; `benchmarks/picture_quality.py` prints them) none is refused.
+Limits are in grey levels 0..255 of a 32x32 thumbnail; `test/test_picture_quality.py` holds them
+against real pictures by day and night, indoors and out, of which none is refused.
 """
 
 from __future__ import annotations
