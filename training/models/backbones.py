@@ -8,6 +8,7 @@ its stages in order, so that the first of them can be frozen.
 from __future__ import annotations
 
 import importlib.util
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,7 +25,7 @@ EFFICIENTNET_LITE_FILES = {
 FROZEN_PART = 8  # pictures that pass the frozen stages together
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """Base of the backbones: `model` holds the weights, `stages()` its parts in order."""
 
     mean: tuple[float, float, float] = IMAGENET_MEAN
@@ -33,17 +34,17 @@ class Backbone(nn.Module):
     stride: int
     _frozen_stages = 0
 
+    @abstractmethod
     def stages(self) -> list[nn.Module]:
         """Return the parts in the order in which a picture passes them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def load_imagenet(self) -> None:
         """Load ImageNet weights.
 
         Raises:
             ModuleNotFoundError: The package with the weights is not installed.
         """
-        raise NotImplementedError
 
     def freeze(self, count: int) -> None:
         """Stop the gradient of the first `count` stages.
