@@ -20,10 +20,13 @@ except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 _MESSAGE_TYPES = {'raw': Image, 'compressed': CompressedImage}
+# A picture takes many packets. With a depth of 1 the first packet of the next picture pushes out
+# the one that is still coming in: of 100 pictures a second (640x480, Fast DDS) under a fifth came.
+_DEPTH = 2
 
 
 class ImageInput:
-    """Keeps the newest picture only (depth 1) and passes it on.
+    """Keeps no more pictures than it takes to receive the newest, and passes them on.
 
     Attributes:
         topic: Full name of the topic, remappings applied.
@@ -64,7 +67,7 @@ class ImageInput:
             'msg_type': _MESSAGE_TYPES[self._transport],
             'topic': self.topic,
             'callback': self._on_picture,
-            'qos_profile': QoSProfile(depth=1, reliability=policy),
+            'qos_profile': QoSProfile(depth=_DEPTH, reliability=policy),
         }
         events = SubscriptionEventCallbacks(
             incompatible_qos=self._on_mismatch, message_lost=self._on_lost
