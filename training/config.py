@@ -44,9 +44,10 @@ class TrainConfig:
     gsv_places: int = 22  # places of each source in a batch
     camera_places: int = 5
     clip_places: int = 5
-    min_place_distance_m: float = 50.0  # between GSV places of a batch
+    min_place_distance_m: float = 25.0  # between GSV places of a batch
+    neighbours: int = 5  # places of a batch are drawn in such groups from one street or clip
     night: float = 0.35  # probability that a view is turned into a night
-    viewpoint: float = 1.0  # strength of the change of viewpoint, 0 to 1
+    viewpoint: float = 1.0  # greatest strength of the change of viewpoint, 0 to 1
 
     # Optimisation
     steps: int = 800
@@ -60,6 +61,7 @@ class TrainConfig:
     loss_base: float = 0.0  # similarity at which a pair is neither
     miner_epsilon: float = 0.1
     memory: int = 0  # descriptors of past batches among which negatives are sought, too
+    average_decay: float = 0.995  # a step, of the running mean of the weights; 0: no mean
     precision: str = '32-true'  # of Lightning's Trainer, or bf16-mixed, 16-mixed: the trained part
     validate_every: int = 100  # steps
     threads: int = 1  # CPU threads of the network
@@ -68,14 +70,15 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         """Refuse values that cannot work."""
-        for name in ('height', 'width', 'out_channels', 'out_rows', 'steps', 'validate_every'):
+        sizes = ('height', 'width', 'out_channels', 'out_rows')
+        for name in (*sizes, 'neighbours', 'steps', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
         if self.views < 2:
             raise ValueError(f'views must be at least 2 to make a positive pair, not {self.views}')
         if self.holdout_every < 2:
             raise ValueError(f'holdout_every must be at least 2, not {self.holdout_every}')
-        for name in ('night', 'viewpoint', 'decay_fraction'):
+        for name in ('night', 'viewpoint', 'decay_fraction', 'average_decay'):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f'{name} must be within 0 and 1, not {getattr(self, name)}')
 

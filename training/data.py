@@ -12,7 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from training.config import TrainConfig
 from training.dataset import MixedBatches, PlaceDataset
 from training.places import Place, cut_clip, fixed_cameras, gsv_cities, walked_clips
-from training.validation import RetrievalSet, camera_set, clip_set, split, street_sets
+from training.validation import RetrievalSet, camera_set, clip_set, split, step_set, street_sets
 from vpr_ros.preprocess import Preprocess
 
 
@@ -41,7 +41,7 @@ def load_places(config: TrainConfig) -> tuple[list[Place], list[RetrievalSet]]:
         clips = walked_clips(root / config.clips)
         kept_clips, held_out_clips = split(clips, every=config.holdout_every)
         training += [place for clip in kept_clips for place in cut_clip(clip)]
-        sets.append(clip_set(held_out_clips, size=size))
+        sets += [clip_set(held_out_clips, size=size), step_set(held_out_clips)]
     if not training:
         raise ValueError('no data: name at least one of gsv, cameras and clips')
     return training, sets
@@ -67,6 +67,7 @@ def training_loader(config: TrainConfig, places: Sequence[Place], *, start: int 
         places,
         config.places_per_source,
         min_distance_m=config.min_place_distance_m,
+        neighbours=config.neighbours,
         seed=config.seed,
         start=start,
     )

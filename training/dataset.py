@@ -17,6 +17,7 @@ from training.augment import augment, random_window
 from training.places import Place, positions_m
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+NEAREST = 4  # times the size of a group: how many of the nearest places it is drawn from
 
 
 def read_rgb(path: Path) -> np.ndarray:
@@ -34,8 +35,8 @@ def read_rgb(path: Path) -> np.ndarray:
 class PlaceDataset(Dataset):
     """One item is one place: K augmented views and its label.
 
-    Half of the items are mirrored as a whole. A mirrored place is another place: the number of
-    places doubles, and the network learns to tell left from right.
+    Each other draw, on average, is mirrored as a whole. A mirrored place is another place: the
+    number of places doubles, and the network learns to tell left from right.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class PlaceDataset(Dataset):
                 differently.
             size: (height, width) of the views, pixels.
             night: Probability that a view is turned into a night.
-            viewpoint: Strength of the change of viewpoint, 0 to 1.
+            viewpoint: Greatest strength of the change of viewpoint, 0 to 1; a view draws its own.
             seed: With the key of an item it decides everything about it.
         """
         self.places = places
@@ -83,7 +84,8 @@ class PlaceDataset(Dataset):
         index, draw = key
         place = self.places[index]
         rng = np.random.default_rng((self._seed, index, draw))
-        mirrored = bool(rng.integers(2))
+        # One answer for all places of a batch: neighbours in it remain look-alikes.
+        mirrored = bool(np.random.default_rng((self._seed, draw)).integers(2))
         # A fixed camera never moves: looking at parts of its picture makes it many cameras.
         window = random_window(rng, smallest=0.5) if place.source == 'camera' else WHOLE
         views = [
@@ -92,7 +94,7 @@ class PlaceDataset(Dataset):
                 rng,
                 size=self._size,
                 window=window,
-                viewpoint=self._viewpoint,
+                viewpoint=rng.uniform(0.0, self._viewpoint),
                 night=0.0 if place.source == 'camera' else self._night,
             )
             for chosen in _choose(len(place.pictures), self._views, rng)
@@ -104,7 +106,11 @@ class PlaceDataset(Dataset):
 
 
 class MixedBatches(Sampler[list[tuple[int, int]]]):
-    """Endless batches with a fixed number of places of each source, all different."""
+    """Endless batches with a fixed number of places of each source, all different.
+
+    Places come in groups of neighbours, from one street or one clip: they look alike, and telling
+    them apart is what a robot on that street needs.
+    """
 
     def __init__(
         self,
@@ -112,6 +118,7 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         per_source: Mapping[str, int],
         *,
         min_distance_m: float,
+        neighbours: int,
         seed: int,
         start: int = 0,
     ) -> None:
@@ -122,6 +129,7 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
             per_source: Places per batch of each source.
             min_distance_m: Places of a batch lie farther apart than this, where it is known:
                 nearer ones may show the same houses and yet count as different.
+            neighbours: Places of a group; 1 draws each place by itself.
             seed: Decides the order.
             start: Optimisation step to go on from.
 
@@ -139,7 +147,9 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
                     f'there are {len(self._indices[source])}'
                 )
         self._positions = positions_m(places)
+        self._walks = np.array([place.walk for place in places])
         self._min_distance_m = min_distance_m
+        self._neighbours = neighbours
         self._per_source = per_source
         self._seed = seed
         self._start = start
@@ -151,22 +161,40 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
             yield [
                 (index, step)
                 for source, count in self._per_source.items()
-                for index in self._draw(rng.permutation(self._indices[source]), count)
+                for index in self._draw(np.array(self._indices[source]), count, rng)
             ]
 
-    def _draw(self, shuffled: np.ndarray, count: int) -> list[int]:
-        """Take the first places that lie far enough from all taken before."""
+    def _draw(self, indices: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
+        """Take groups of neighbours, each place far enough from all taken before."""
         taken: list[int] = []
-        for index in shuffled:
-            apart = np.linalg.norm(self._positions[taken] - self._positions[index], axis=1)
-            if not (apart <= self._min_distance_m).any():
-                taken.append(int(index))
-            if len(taken) == count:
-                return taken
+        for first in rng.permutation(indices):
+            group = 0
+            for index in (first, *rng.permutation(self._near(first, indices))):
+                if index not in taken and self._is_apart(index, taken):
+                    taken.append(int(index))
+                    group += 1
+                if len(taken) == count:
+                    return taken
+                if group == self._neighbours:
+                    break
         raise ValueError(
             f'only {len(taken)} places of a batch of {count} lie {self._min_distance_m} m apart; '
             'lower min_place_distance_m or the places in a batch'
         )
+
+    def _near(self, index: int, indices: np.ndarray) -> np.ndarray:
+        """Return those of `indices` on the same walk, or the nearest ones where known."""
+        if self._neighbours == 1:
+            return indices[:0]
+        if self._walks[index]:
+            return indices[self._walks[indices] == self._walks[index]]
+        distance = np.linalg.norm(self._positions[indices] - self._positions[index], axis=1)
+        known = int(np.isfinite(distance).sum())
+        return indices[np.argsort(distance)[: min(known, NEAREST * self._neighbours)]]
+
+    def _is_apart(self, index: int, taken: list[int]) -> bool:
+        distance = np.linalg.norm(self._positions[taken] - self._positions[index], axis=1)
+        return not (distance <= self._min_distance_m).any()
 
 
 def _mirror(rgb: np.ndarray, mirrored: bool) -> np.ndarray:

@@ -34,12 +34,14 @@ class Place:
         pictures: Files of its views, at least one.
         source: Kind of source; a training batch draws a fixed number of places from each.
         position: Latitude and longitude, degrees; NaN where it is not known.
+        walk: Name of the clip that it was cut from; empty where there is none.
     """
 
     name: str
     pictures: tuple[Path, ...]
     source: str
     position: tuple[float, float] = (math.nan, math.nan)
+    walk: str = ''
 
 
 def gsv_cities(root: Path, cities: Sequence[str] = (), *, min_pictures: int = 2) -> list[Place]:
@@ -130,8 +132,9 @@ def cut_clip(clip: Sequence[Path], *, views: int = 2, stride: int = 4) -> list[P
     """
     if not 0 < views < stride:
         raise ValueError(f'views ({views}) must be positive and below stride ({stride})')
+    walk = clip[0].parent.name
     return [
-        Place(f'{clip[0].parent.name}/{start}', tuple(clip[start : start + views]), source='clip')
+        Place(f'{walk}/{start}', tuple(clip[start : start + views]), source='clip', walk=walk)
         for start in range(0, len(clip) - views + 1, stride)
     ]
 

@@ -10,14 +10,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
 from lightning.pytorch.loggers import CSVLogger
+from torch import Tensor
 
 from training.config import TrainConfig, config_from_dict, load_config, parse_overrides
 from training.data import load_places, training_loader
@@ -87,6 +89,11 @@ def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:
     """Build the trainer: progress bar, metrics file, best and last checkpoint."""
     best = ModelCheckpoint(run, 'best', monitor='val/recall', mode='max')
     last = ModelCheckpoint(run, 'last', every_n_train_steps=config.validate_every)
+    callbacks: list[Callback] = [best, last]
+    if config.average_decay:
+        # Checkpoints and validation see the mean; the optimiser goes on with the weights.
+        mean = partial(_running_mean, decay=config.average_decay)
+        callbacks.append(WeightAveraging(avg_fn=mean, use_buffers=False))
     return lightning.Trainer(
         max_steps=config.steps,
         precision=config.precision,
@@ -94,10 +101,15 @@ def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
         log_every_n_steps=10,
-        callbacks=[best, last],
+        callbacks=callbacks,
         logger=CSVLogger(run, name='', version=''),
         enable_model_summary=False,
     )
+
+
+def _running_mean(mean: Tensor, weights: Tensor, _: Tensor | int, *, decay: float) -> Tensor:
+    """Move the mean towards the weights; what does not learn stays as it is, to the last bit."""
+    return mean + (1.0 - decay) * (weights - mean)
 
 
 def _make_run_folder(runs: Path, config: TrainConfig, resume: Path | None) -> Path:

@@ -123,6 +123,29 @@ def clip_set(clips: Sequence[Sequence[Path]], *, size: tuple[int, int]) -> Retri
     )  # fmt: skip
 
 
+def step_set(clips: Sequence[Sequence[Path]]) -> RetrievalSet:
+    """Ask for each second picture of a walk among the others; the neighbours of it are right.
+
+    Nothing is made here: what the walker's next step changed is what is asked.
+    """
+    references: list[Picture] = []
+    queries: list[Picture] = []
+    truth: list[np.ndarray] = []
+    vicinity: list[np.ndarray] = []
+    for clip in clips:
+        start = len(references)
+        count = len(clip[::2])
+        references += [_file(path) for path in clip[::2]]
+        for i, path in enumerate(clip[1::2]):
+            queries.append(_file(path))
+            truth.append(start + np.arange(i, min(count, i + 2)))
+            vicinity.append(start + np.arange(count))
+    return RetrievalSet(
+        'step', 'each second picture of indoor walks among the others, one step away',
+        references, queries, truth, vicinity,
+    )  # fmt: skip
+
+
 def traverse_set(reference: Path, query: Path, *, tolerance: int) -> RetrievalSet:
     """Ask for each picture of a traverse among those of another traverse of the same route."""
     references, queries = picture_files(reference), picture_files(query)

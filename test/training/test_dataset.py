@@ -41,6 +41,12 @@ def test_a_mirrored_place_is_another_place(places):
     assert labels == {4, 5}
 
 
+def test_a_batch_is_mirrored_as_a_whole(places):
+    for draw in range(6):
+        sides = {int(dataset(places)[index, draw][1][0]) % 2 for index in range(len(places))}
+        assert len(sides) == 1
+
+
 def test_views_of_a_mirrored_place_are_all_mirrored(tmp_path):
     dark_left = np.full((60, 80, 3), 30, np.uint8)
     dark_left[:, 40:] = 200
@@ -58,41 +64,56 @@ def test_labels_of_fixed_cameras_hold_within_a_batch_only(places):
     assert int(dataset(cameras)[2, 0][1][0]) in (-5, -6)
 
 
+def batches(places, per_source, *, count, **changes):
+    """The indices of the first batches."""
+    settings = {'min_distance_m': 0, 'neighbours': 1, 'seed': 0} | changes
+    drawn = itertools.islice(MixedBatches(places, per_source, **settings), count)
+    return [[index for index, _ in batch] for batch in drawn]
+
+
+def in_a_row(places, metres):
+    """The places along a meridian."""
+    step = np.degrees(metres / EARTH_RADIUS_M)
+    return [dataclasses.replace(p, position=(i * step, 0.0)) for i, p in enumerate(places)]
+
+
 def test_a_batch_has_its_share_of_each_source_and_no_place_twice(places):
     mixed = [
         dataclasses.replace(p, source='clip' if i < 5 else 'gsv') for i, p in enumerate(places)
     ]
-    batches = MixedBatches(mixed, {'gsv': 4, 'clip': 2}, min_distance_m=0, seed=0)
-    for batch in itertools.islice(batches, 5):
-        indices = [index for index, _ in batch]
+    for indices in batches(mixed, {'gsv': 4, 'clip': 2}, count=5):
         assert len(set(indices)) == 6
         assert sum(index < 5 for index in indices) == 2
 
 
 def test_batches_go_on_from_a_step(places):
-    first = list(itertools.islice(MixedBatches(places, {'gsv': 3}, min_distance_m=0, seed=4), 5))
-    later = list(
-        itertools.islice(MixedBatches(places, {'gsv': 3}, min_distance_m=0, seed=4, start=3), 2)
-    )
-    assert first[3:] == later
+    first = batches(places, {'gsv': 3}, count=5)
+    assert first[3:] == batches(places, {'gsv': 3}, count=2, start=3)
 
 
 def test_places_of_a_batch_lie_apart(places):
-    step = np.degrees(1.0 / EARTH_RADIUS_M)
-    row = [dataclasses.replace(p, position=(i * 10 * step, 0.0)) for i, p in enumerate(places)]
-    for batch in itertools.islice(MixedBatches(row, {'gsv': 3}, min_distance_m=25, seed=0), 20):
-        metres = sorted(10 * index for index, _ in batch)
-        assert min(np.diff(metres)) > 25
-    crowded = MixedBatches(row, {'gsv': 6}, min_distance_m=25, seed=0)
+    row = in_a_row(places, 10.0)
+    for indices in batches(row, {'gsv': 3}, count=20, min_distance_m=25):
+        assert min(np.diff(sorted(indices))) * 10 > 25
     with pytest.raises(ValueError, match='places of a batch of 6 lie 25 m apart; lower'):
-        next(iter(crowded))
+        batches(row, {'gsv': 6}, count=1, min_distance_m=25)
     unknown = [dataclasses.replace(p, position=(np.nan, np.nan)) for p in places]
-    assert len(next(iter(MixedBatches(unknown, {'gsv': 6}, min_distance_m=25, seed=0)))) == 6
+    assert len(batches(unknown, {'gsv': 6}, count=1, min_distance_m=25)[0]) == 6
+
+
+def test_neighbours_are_drawn_together(places):
+    street = in_a_row(places, 30.0)
+    far = [dataclasses.replace(p, position=(p.position[0] + 1.0, 0.0)) for p in street]
+    for indices in batches(street + far, {'gsv': 3}, count=20, min_distance_m=25, neighbours=3):
+        assert len({index // len(street) for index in indices}) == 1
+    walks = [dataclasses.replace(p, walk='ab'[i % 2]) for i, p in enumerate(places)]
+    for indices in batches(walks, {'gsv': 4}, count=20, neighbours=2):
+        assert [index % 2 for index in indices[::2]] == [index % 2 for index in indices[1::2]]
 
 
 def test_too_few_places_for_a_batch(places):
     with pytest.raises(ValueError, match="wants 13 places of the source 'gsv', there are 12"):
-        MixedBatches(places, {'gsv': 13}, min_distance_m=0, seed=0)
+        batches(places, {'gsv': 13}, count=1)
 
 
 def test_unreadable_picture_is_named(tmp_path):

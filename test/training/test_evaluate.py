@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from training import evaluate
 from training.evaluate import Answers, answer, choose_threshold
-from training.validation import RetrievalSet, traverse_set
+from training.validation import RetrievalSet, step_set, traverse_set
 from vpr_ros.extractor import DescriptorExtractor, read_model_info
 
 
@@ -25,6 +26,15 @@ def test_answers_of_the_runtime(tiny_model, textured_pictures):
     assert answers.best == pytest.approx([1, 1, 1], abs=1e-5)
     assert (answers.best_elsewhere[:2] < 0.99).all()
     assert answers.best_elsewhere[2] == answers.best[2]
+
+
+def test_a_step_of_a_walk_asks_for_its_neighbours():
+    walks = [[Path(f'{walk}{i}') for i in range(count)] for walk, count in (('a', 5), ('b', 4))]
+    asked = step_set(walks)
+    assert [picture.args[0].name for picture in asked.references] == ['a0', 'a2', 'a4', 'b0', 'b2']
+    assert [picture.args[0].name for picture in asked.queries] == ['a1', 'a3', 'b1', 'b3']
+    assert [rows.tolist() for rows in asked.truth] == [[0, 1], [1, 2], [3, 4], [4]]
+    assert [rows.tolist() for rows in asked.vicinity] == [[0, 1, 2]] * 2 + [[3, 4]] * 2
 
 
 def test_threshold_counts_places_that_the_map_lacks():

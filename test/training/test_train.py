@@ -66,6 +66,14 @@ def test_a_run_goes_on_where_it_stopped(finished, runs):
         train.main(['--resume', str(finished), '--config', 'x.yaml'])
 
 
+def test_checkpoints_hold_the_running_mean_of_the_weights(finished):
+    checkpoint = read_checkpoint(finished / 'last.ckpt')
+    mean, weights = checkpoint['state_dict'], checkpoint['current_model_state']
+    key = 'network.aggregator.row_proj.weight'
+    assert not torch.equal(mean[key], weights[key])
+    assert torch.allclose(mean[key], weights[key], atol=1e-2)
+
+
 def test_the_loss_falls_on_a_batch(small_run):
     torch.manual_seed(0)
     config = load_config(None, [*small_run, 'memory=0'])
