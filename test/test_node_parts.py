@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of the node that need no ROS graph: mailbox, rates, silence, URLs, drawings."""
+"""The parts of the node that need no second process: mailbox, rates, silence, drawings."""
 
 import threading
 import time
@@ -12,15 +12,23 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('vpr_msgs.msg')
 
+import rclpy
 from builtin_interfaces.msg import Time
 from conftest import textured_pictures
+from rclpy.context import Context
+from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import qos_profile_sensor_data
+from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
+from vpr_msgs.msg import GlobalDescriptor
 
 from vpr_ros.errors import MapError
-from vpr_ros.node import debug_image
+from vpr_ros.node import debug_image, messages
 from vpr_ros.node.engine import Engine, directory_of
 from vpr_ros.node.mailbox import Mailbox, RateLimiter
 from vpr_ros.node.markers import MAX_PLACES, MarkerBoard
+from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.node.silence import Publisher, explain
 from vpr_ros.node.statistics import Statistics
@@ -156,6 +164,41 @@ def test_the_map_frame_can_be_overridden(tiny_model, tmp_path):
     engine = Engine(config, RecognizerConfig())
     answer = engine.process(textured_pictures(1)[0], 0)
     assert answer.map_frame_id == 'robot1/map'
+
+
+@pytest.fixture
+def ros_node():
+    from node_process import free_domain
+
+    context = Context()
+    rclpy.init(context=context, domain_id=free_domain())
+    node = LifecycleNode('localizer', context=context)
+    yield node
+    node.destroy_node()
+    context.try_shutdown()
+
+
+def test_what_nobody_listens_to_is_not_made(engine, ros_node, monkeypatch):
+    made = []
+
+    def spy(module, name):
+        make = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args: made.append(name) or make(*args))
+
+    spy(messages, 'global_descriptor')
+    spy(debug_image, 'draw')
+    outputs = Outputs(ros_node, camera='')
+    picture = textured_pictures(6)[2]
+    answer = engine.process(picture, 0)
+    outputs.publish_answer(answer, Header(), picture, age_s=0.0)
+    assert made == []
+    for message_type, topic in ((GlobalDescriptor, 'descriptor'), (Image, 'debug_image')):
+        ros_node.create_subscription(message_type, f'~/{topic}', print, qos_profile_sensor_data)
+    deadline = time.monotonic() + 10
+    while len(set(made)) < 2 and time.monotonic() < deadline:
+        outputs.publish_answer(answer, Header(), picture, age_s=0.0)
+        time.sleep(0.05)  # until the publishers have found them
+    assert set(made) == {'global_descriptor', 'draw'}
 
 
 def test_the_debug_image_shows_the_keyframe_and_stays_inside_the_map(engine, tmp_path):
