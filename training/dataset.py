@@ -17,6 +17,7 @@ from training.augment import augment, random_window
 from training.places import Place, positions_m
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
+STEPS_APART = 4  # between the first pictures of two places of one walk in a batch
 NEAREST = 4  # times the size of a group: how many of the nearest places it is drawn from
 
 
@@ -148,6 +149,7 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
                 )
         self._positions = positions_m(places)
         self._walks = np.array([place.walk for place in places])
+        self._steps = np.array([place.step for place in places])
         self._min_distance_m = min_distance_m
         self._neighbours = neighbours
         self._per_source = per_source
@@ -178,8 +180,9 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
                 if group == self._neighbours:
                     break
         raise ValueError(
-            f'only {len(taken)} places of a batch of {count} lie {self._min_distance_m} m apart; '
-            'lower min_place_distance_m or the places in a batch'
+            f'only {len(taken)} places of a batch of {count} lie {self._min_distance_m} m or '
+            f'{STEPS_APART} steps of a walk apart; lower min_place_distance_m or the places in a '
+            'batch'
         )
 
     def _near(self, index: int, indices: np.ndarray) -> np.ndarray:
@@ -193,6 +196,9 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         return indices[np.argsort(distance)[: min(known, NEAREST * self._neighbours)]]
 
     def _is_apart(self, index: int, taken: list[int]) -> bool:
+        same_walk = (self._walks[taken] == self._walks[index]) & (self._walks[index] != '')
+        if (same_walk & (np.abs(self._steps[taken] - self._steps[index]) < STEPS_APART)).any():
+            return False
         distance = np.linalg.norm(self._positions[taken] - self._positions[index], axis=1)
         return not (distance <= self._min_distance_m).any()
 

@@ -35,6 +35,7 @@ class Place:
         source: Kind of source; a training batch draws a fixed number of places from each.
         position: Latitude and longitude, degrees; NaN where it is not known.
         walk: Name of the clip that it was cut from; empty where there is none.
+        step: Number of its first picture in that clip.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Place:
     source: str
     position: tuple[float, float] = (math.nan, math.nan)
     walk: str = ''
+    step: int = 0
 
 
 def gsv_cities(root: Path, cities: Sequence[str] = (), *, min_pictures: int = 2) -> list[Place]:
@@ -124,18 +126,12 @@ def walked_clips(root: Path) -> list[tuple[Path, ...]]:
     return [tuple(files) for _, files in _picture_folders(root)]
 
 
-def cut_clip(clip: Sequence[Path], *, views: int = 2, stride: int = 4) -> list[Place]:
-    """Cut a clip into places: `views` consecutive pictures each, one every `stride`.
-
-    Raises:
-        ValueError: Places would overlap.
-    """
-    if not 0 < views < stride:
-        raise ValueError(f'views ({views}) must be positive and below stride ({stride})')
+def cut_clip(clip: Sequence[Path], *, views: int = 2) -> list[Place]:
+    """Make a place of each `views` consecutive pictures of a clip; places overlap."""
     walk = clip[0].parent.name
     return [
-        Place(f'{walk}/{start}', tuple(clip[start : start + views]), source='clip', walk=walk)
-        for start in range(0, len(clip) - views + 1, stride)
+        Place(f'{walk}/{start}', tuple(clip[start : start + views]), 'clip', walk=walk, step=start)
+        for start in range(len(clip) - views + 1)
     ]
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from training.augment import augment, change_viewpoint, make_night, random_window
-from training.dataset import MixedBatches, PlaceDataset, read_rgb
+from training.dataset import STEPS_APART, MixedBatches, PlaceDataset, read_rgb
 from training.places import EARTH_RADIUS_M, Place, gsv_cities
 
 
@@ -95,7 +95,7 @@ def test_places_of_a_batch_lie_apart(places):
     row = in_a_row(places, 10.0)
     for indices in batches(row, {'gsv': 3}, count=20, min_distance_m=25):
         assert min(np.diff(sorted(indices))) * 10 > 25
-    with pytest.raises(ValueError, match='places of a batch of 6 lie 25 m apart; lower'):
+    with pytest.raises(ValueError, match=r'places of a batch of 6 lie 25 m .*; lower'):
         batches(row, {'gsv': 6}, count=1, min_distance_m=25)
     unknown = [dataclasses.replace(p, position=(np.nan, np.nan)) for p in places]
     assert len(batches(unknown, {'gsv': 6}, count=1, min_distance_m=25)[0]) == 6
@@ -106,9 +106,17 @@ def test_neighbours_are_drawn_together(places):
     far = [dataclasses.replace(p, position=(p.position[0] + 1.0, 0.0)) for p in street]
     for indices in batches(street + far, {'gsv': 3}, count=20, min_distance_m=25, neighbours=3):
         assert len({index // len(street) for index in indices}) == 1
-    walks = [dataclasses.replace(p, walk='ab'[i % 2]) for i, p in enumerate(places)]
+    walks = [dataclasses.replace(p, walk='ab'[i % 2], step=2 * i) for i, p in enumerate(places)]
     for indices in batches(walks, {'gsv': 4}, count=20, neighbours=2):
         assert [index % 2 for index in indices[::2]] == [index % 2 for index in indices[1::2]]
+
+
+def test_places_of_a_walk_do_not_overlap_in_a_batch(places):
+    walk = [dataclasses.replace(p, walk='hall', step=i) for i, p in enumerate(places)]
+    for indices in batches(walk, {'gsv': 2}, count=20, neighbours=2):
+        assert abs(indices[0] - indices[1]) >= STEPS_APART
+    with pytest.raises(ValueError, match=r'places of a batch of 4 lie .* 4 steps of a walk apart'):
+        batches(walk, {'gsv': 4}, count=1)
 
 
 def test_too_few_places_for_a_batch(places):
