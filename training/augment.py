@@ -18,6 +18,7 @@ def augment(
     size: tuple[int, int],
     window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
     viewpoint: float = 1.0,
+    zoom: float | None = None,
     night: float = 0.35,
 ) -> np.ndarray:
     """Make another view of the same place.
@@ -28,12 +29,13 @@ def augment(
         size: (height, width) of the result.
         window: Part of the picture to look at: left, top, right, bottom as fractions.
         viewpoint: Strength of the change of viewpoint, 0 (none) to 1.
+        zoom: Part of the window that is seen, about; None draws one.
         night: Probability of a night.
 
     Returns:
         uint8 RGB (height, width, 3).
     """
-    rgb = change_viewpoint(rgb, rng, size=size, window=window, strength=viewpoint)
+    rgb = change_viewpoint(rgb, rng, size=size, window=window, strength=viewpoint, zoom=zoom)
     light = rgb.astype(np.float32) / 255.0
     light = make_night(light, rng) if rng.random() < night else change_light(light, rng)
     rgb = (np.clip(light, 0.0, 1.0) * 255.0).astype(np.uint8)
@@ -56,6 +58,7 @@ def change_viewpoint(
     size: tuple[int, int],
     window: tuple[float, float, float, float] = (0.0, 0.0, 1.0, 1.0),
     strength: float = 1.0,
+    zoom: float | None = None,
 ) -> np.ndarray:
     """Look at a window from a little further left, right, nearer or higher.
 
@@ -68,7 +71,8 @@ def change_viewpoint(
     centre, half = corners.mean(axis=0), np.array([right - left, bottom - top]) / 2
     unit = (corners - centre) / half  # -1..1
 
-    zoom = rng.uniform(1.0 - 0.4 * strength, 1.0)
+    if zoom is None:
+        zoom = rng.uniform(1.0 - 0.4 * strength, 1.0)
     unit *= zoom * np.exp(rng.uniform(-0.12, 0.12, 2) * strength)
     unit[:, 0] += rng.uniform(-0.2, 0.2) * strength * unit[:, 1]  # shear: sideways step
     unit += rng.uniform(-0.12, 0.12, (4, 2)) * strength  # turn and roll

@@ -89,6 +89,8 @@ class PlaceDataset(Dataset):
         mirrored = bool(np.random.default_rng((self._seed, draw)).integers(2))
         # A fixed camera never moves: looking at parts of its picture makes it many cameras.
         window = random_window(rng, smallest=0.5) if place.source == 'camera' else WHOLE
+        # One for all views: what is twice as near is another place, what is further left is not.
+        zoom = rng.uniform(1.0 - 0.4 * self._viewpoint, 1.0)
         views = [
             augment(
                 _mirror(read_rgb(place.pictures[chosen]), mirrored),
@@ -96,6 +98,7 @@ class PlaceDataset(Dataset):
                 size=self._size,
                 window=window,
                 viewpoint=rng.uniform(0.0, self._viewpoint),
+                zoom=zoom,
                 night=0.0 if place.source == 'camera' else self._night,
             )
             for chosen in _choose(len(place.pictures), self._views, rng)
