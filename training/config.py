@@ -60,7 +60,6 @@ class TrainConfig:
     loss_beta: float = 50.0  # weight of negatives
     loss_base: float = 0.0  # similarity at which a pair is neither
     miner_epsilon: float = 0.1
-    memory: int = 0  # descriptors of past batches among which negatives are sought, too
     average_decay: float = 0.995  # a step, of the running mean of the weights; 0: no mean
     precision: str = '32-true'  # of Lightning's Trainer, or bf16-mixed, 16-mixed: the trained part
     validate_every: int = 100  # steps

@@ -79,8 +79,8 @@ class PlaceDataset(Dataset):
             key: (index of the place, number of the draw).
 
         Returns:
-            uint8 RGB (K, H, W, 3) and int64 (K,), the label repeated. Labels of fixed cameras are
-            negative: they hold within one batch only, another batch looks at other windows.
+            uint8 RGB (K, H, W, 3) and int64 (K,), the label repeated. Each draw of a fixed camera
+            has its own, negative label: it looks at another window.
         """
         index, draw = key
         place = self.places[index]
@@ -105,7 +105,7 @@ class PlaceDataset(Dataset):
         ]
         label = 2 * index + mirrored
         if place.source == 'camera':
-            label = -1 - label
+            label = -1 - (draw * len(self.places) + index)
         return torch.from_numpy(np.stack(views)), torch.full((self._views,), label)
 
 

@@ -45,7 +45,6 @@ class PlaceRecognition(lightning.LightningModule):
         self._sets = sets
         self._described: list[Tensor] = []
         network.backbone.freeze(config.frozen_stages)
-        self._memory = DescriptorMemory(config.memory, network.descriptor_size)
         self.miner = MultiSimilarityMiner(epsilon=config.miner_epsilon)
         self.loss = MultiSimilarityLoss(
             alpha=config.loss_alpha, beta=config.loss_beta, base=config.loss_base
@@ -73,11 +72,8 @@ class PlaceRecognition(lightning.LightningModule):
         views, labels = batch
         descriptors = self.network(views.flatten(0, 1))
         labels = labels.flatten()
-        references = torch.cat((descriptors, self._memory.descriptors.to(descriptors)))
-        reference_labels = torch.cat((labels, self._memory.labels.to(labels)))
-        pairs = _without_self(self.miner(descriptors, labels, references, reference_labels))
-        loss = self.loss(descriptors, labels, pairs, references, reference_labels)
-        self._memory.add(descriptors.detach(), labels)
+        pairs = self.miner(descriptors, labels)
+        loss = self.loss(descriptors, labels, pairs)
         solved = 1.0 - torch.cat((pairs[0], pairs[2])).unique().numel() / labels.numel()
         self.log_dict({'train/loss': loss, 'train/solved': solved}, prog_bar=True)
         return loss
@@ -116,43 +112,6 @@ class PlaceRecognition(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the settings into the checkpoint, as plain values."""
         checkpoint['config'] = self.config.to_dict()
-
-
-class DescriptorMemory:
-    """The descriptors of the last batches, to look for hard negatives among more places.
-
-    Wang et al., Cross-Batch Memory for Embedding Learning, CVPR 2020. It makes up for the small
-    batches that a CPU allows.
-    """
-
-    def __init__(self, capacity: int, descriptor_size: int) -> None:
-        """Start empty.
-
-        Args:
-            capacity: Descriptors to keep; 0 keeps none.
-            descriptor_size: D.
-        """
-        self._capacity = capacity
-        self.descriptors = torch.empty(0, descriptor_size)
-        self.labels = torch.empty(0, dtype=torch.long)
-
-    def add(self, descriptors: Tensor, labels: Tensor) -> None:
-        """Put in the newest (B, D) with labels (B,); the oldest fall out.
-
-        Negative labels mean nothing beyond their batch and are not kept.
-        """
-        lasting = labels >= 0
-        descriptors, labels = descriptors[lasting], labels[lasting]
-        keep = slice(0, self._capacity)
-        self.descriptors = torch.cat((descriptors, self.descriptors.to(descriptors)))[keep]
-        self.labels = torch.cat((labels, self.labels.to(labels)))[keep]
-
-
-def _without_self(pairs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Drop the pairs of a descriptor with itself; the batch comes first in the references."""
-    anchors, positives, others, negatives = pairs
-    different = anchors != positives
-    return anchors[different], positives[different], others, negatives
 
 
 def learning_rate_factor(step: int, config: TrainConfig) -> float:

@@ -10,7 +10,7 @@ from training.config import TrainConfig, load_config
 from training.data import load_places, training_loader
 from training.models import build_network
 from training.models.checkpoint import network_weights, read_checkpoint
-from training.module import DescriptorMemory, PlaceRecognition, learning_rate_factor
+from training.module import PlaceRecognition, learning_rate_factor
 
 
 def metrics(run, column):
@@ -76,7 +76,7 @@ def test_checkpoints_hold_the_running_mean_of_the_weights(finished):
 
 def test_the_loss_falls_on_a_batch(small_run):
     torch.manual_seed(0)
-    config = load_config(None, [*small_run, 'memory=0'])
+    config = load_config(None, small_run)
     places, _ = load_places(config)
     network = build_network(config)
     network.backbone.load_imagenet()
@@ -94,14 +94,6 @@ def test_the_loss_falls_on_a_batch(small_run):
         losses.append(loss.item())
     assert np.isfinite(losses).all()
     assert losses[-1] < 0.7 * losses[0]
-
-
-def test_memory_keeps_the_newest_and_no_fixed_cameras():
-    memory = DescriptorMemory(3, 2)
-    memory.add(torch.tensor([[1.0, 0], [2, 0]]), torch.tensor([10, -1]))
-    memory.add(torch.tensor([[3.0, 0], [4, 0], [5, 0]]), torch.tensor([30, 40, 50]))
-    assert memory.labels.tolist() == [30, 40, 50]
-    assert memory.descriptors[:, 0].tolist() == [3, 4, 5]
 
 
 def test_learning_rate_rises_stays_and_falls():
