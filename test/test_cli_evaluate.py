@@ -3,6 +3,7 @@ import json
 
 import cv2
 import pytest
+from tiny_model import write_tiny_model
 
 from vpr_ros.cli import main
 
@@ -33,6 +34,20 @@ def test_writes_what_it_measured(folders, tiny_model, capsys):
     for name in ('precision_recall.png', 'similarity_matrix.png'):
         assert cv2.imread(str(folders / 'out' / name)).std() > 5
     assert 'recall@1             0.9167' in capsys.readouterr().out
+
+
+def test_a_map_in_the_folder_of_the_results_is_left_alone(folders, tiny_model):
+    (folders / 'out' / 'map').mkdir(parents=True)
+    (folders / 'out' / 'map' / 'mine').touch()
+    assert evaluate(folders, tiny_model) == 0
+    assert [path.name for path in (folders / 'out' / 'map').iterdir()] == ['mine']
+
+
+def test_a_model_without_a_threshold_is_given_one(folders, capsys):
+    bare = write_tiny_model(folders / 'bare.onnx', min_similarity=None)
+    assert evaluate(folders, bare) == 2
+    assert 'records no threshold' in capsys.readouterr().err
+    assert evaluate(folders, bare, '--min-similarity', '0.5') == 0
 
 
 def test_a_missing_folder_is_one_sentence(folders, tiny_model, capsys):

@@ -114,6 +114,47 @@ def test_a_named_gpu_that_is_not_there_is_an_error(tiny_model, device):
         DescriptorExtractor(tiny_model, device=device)
 
 
+class FailingGpu:
+    """Stands for onnxruntime's session on a GPU that opens and then cannot run."""
+
+    def __init__(self, *args, providers, enable_fallback=1, **kwargs):
+        self.providers = providers
+        self._on_cpu = SESSION(*args, providers=['CPUExecutionProvider'])
+        assert enable_fallback == 0 or providers == ['CPUExecutionProvider']
+
+    def get_providers(self):
+        return self.providers
+
+    def run(self, *args):
+        if self.providers[0] != 'CPUExecutionProvider':
+            raise RuntimeError('CUDA error 35: driver too old')
+        return self._on_cpu.run(*args)
+
+    def __getattr__(self, name):
+        return getattr(self._on_cpu, name)
+
+
+SESSION = ort.InferenceSession
+
+
+@pytest.fixture
+def failing_gpu(monkeypatch):
+    providers = ['CUDAExecutionProvider', 'CPUExecutionProvider']
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: providers)
+    monkeypatch.setattr(ort, 'InferenceSession', FailingGpu)
+
+
+def test_a_gpu_that_cannot_run_says_why(tiny_model, failing_gpu):
+    with pytest.raises(DeviceError, match=r'device cuda: .*driver too old; run `nvidia-smi`'):
+        DescriptorExtractor(tiny_model, device='cuda')
+
+
+def test_auto_goes_to_the_cpu_and_says_why(tiny_model, failing_gpu):
+    describe = DescriptorExtractor(tiny_model, device='auto')
+    assert describe.provider == 'CPUExecutionProvider'
+    assert 'driver too old' in describe.provider_reason
+
+
 def test_unknown_device(tiny_model):
     with pytest.raises(ValueError, match="one of auto, cpu, cuda, tensorrt, not 'gpu'"):
         DescriptorExtractor(tiny_model, device='gpu')

@@ -25,6 +25,7 @@ from vpr_msgs.msg import GlobalDescriptor
 
 from vpr_ros.errors import MapError
 from vpr_ros.node import debug_image, messages
+from vpr_ros.node.diagnostics import NodeState, diagnostic_array
 from vpr_ros.node.engine import Engine, directory_of
 from vpr_ros.node.mailbox import Mailbox, RateLimiter
 from vpr_ros.node.markers import MAX_PLACES, MarkerBoard
@@ -88,17 +89,30 @@ def test_the_rate_limit_is_a_mean_despite_jitter(max_rate, expected):
 def test_the_rate_limit_does_not_save_up():
     limiter = RateLimiter()
     assert limiter.admits(0.0, 1.0)
-    assert [limiter.admits(100 + n / 100, 1.0) for n in range(50)].count(True) <= 2
+    assert [limiter.admits(100 + n / 100, 1.0) for n in range(50)].count(True) == 1
+
+
+def test_a_raised_rate_limit_applies_at_once():
+    limiter = RateLimiter()
+    assert limiter.admits(0.0, 0.01)
+    assert not limiter.admits(1.0, 0.01)
+    assert limiter.admits(2.0, 30.0)
 
 
 SILENCE = [
     ([], {}, True, 'nobody publishes it; no topic here carries pictures: start the camera'),
     (
         [],
-        {'/cam/image_raw': [IMAGE], '/cam/image_raw/compressed': [COMPRESSED], '/x': ['a/msg/B']},
+        {
+            '/cam/image_raw': [IMAGE],
+            '/cam/image_raw/compressed': [COMPRESSED],
+            '/odd': [COMPRESSED],
+            '/x': ['a/msg/B'],
+        },
         True,
-        'pictures are on /cam/image_raw (image_transport raw), /cam/image_raw/compressed '
-        '(image_transport compressed): remap with -r image:=TOPIC',
+        'pictures are to be had with -r image/compressed:=/odd -p image_transport:=compressed, or '
+        '-r image:=/cam/image_raw -p image_transport:=compressed, or '
+        '-r image:=/cam/image_raw -p image_transport:=raw (launch: image:=TOPIC)',
     ),
     ([Publisher('/cam', COMPRESSED, True)], {}, True, f'/cam ({COMPRESSED}) publishes another'),
     ([Publisher('/cam', IMAGE, False)], {}, True, 'QoS mismatch: /cam'),
@@ -146,6 +160,9 @@ def test_a_map_that_knows_some_poses_gives_a_finite_covariance(engine):
         NodeConfig(model=str(engine.extractor.info.path), map=saved(engine)), RecognizerConfig()
     )
     assert engine.process(picture[0], 0).recognition.pose is None
+    state = NodeState('/localizer', 'active', True, False, engine, None, Statistics().snapshot())
+    status = diagnostic_array(state, Time()).status
+    assert any('1 of 7 places without a position' in part.message for part in status)
     pose = engine.process(textured_pictures(6)[2], 1).recognition.pose
     assert np.isfinite(pose.covariance).all()
     assert (np.diag(pose.covariance) > 0).all()
@@ -208,13 +225,14 @@ def test_the_debug_image_shows_the_keyframe_and_stays_inside_the_map(engine, tmp
     green = np.full((60, 80, 3), (0, 255, 0), np.uint8)
     cv2.imwrite(str(folder / '000002.jpg'), green)
     cv2.imwrite(str(tmp_path / 'secret.jpg'), green)
+    engine.place_map.images[2] = f'{KEYFRAMES}/000002.jpg'  # as the map builder names them
     answer = engine.process(pictures[2], 0)
     picture = debug_image.draw(pictures[2], answer)
     assert picture.shape == (debug_image.PANEL_HEIGHT + 40, 640, 3)
     assert picture[120, 480, 1] > 200
     answer = engine.process(pictures[3], 1)  # its keyframe was not kept
     assert tuple(debug_image.draw(pictures[3], answer)[200, 480]) == (70, 70, 70)
-    engine.place_map.images[4] = '../../secret.jpg'
+    engine.place_map.images[4] = f'{KEYFRAMES}/../../secret.jpg'
     answer = engine.process(pictures[4], 2)
     assert tuple(debug_image.draw(pictures[4], answer)[200, 480]) == (70, 70, 70)
 

@@ -105,6 +105,8 @@ def test_ids_go_on_counting():
     place_map = make_map(4)
     ids = place_map.add(unit_vectors(2, seed=5), stamps_ns=np.arange(2))
     np.testing.assert_array_equal(ids, [4, 5])
+    assert len(place_map.add(unit_vectors(0), stamps_ns=np.arange(0))) == 0
+    assert place_map.add(unit_vectors(1, seed=6), stamps_ns=np.arange(1)).tolist() == [6]
     assert place_map.search(unit_vectors(2, seed=5)[1], 1)[0].row == 5
 
 

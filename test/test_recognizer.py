@@ -115,6 +115,17 @@ def test_values_out_of_range_are_named(change):
         RecognizerConfig(**change)
 
 
+def test_a_map_of_positions_alone_gives_a_pose_of_any_heading(describe, pictures):
+    place_map = PlaceMap(describe.info.ref)
+    positions = np.arange(24.0).reshape(8, 3)
+    descriptors = describe.extract_batch(list(pictures[:8]))
+    place_map.add(descriptors, stamps_ns=np.arange(8), positions=positions)
+    pose = PlaceRecognizer(describe, place_map).process(pictures[5], 0).pose
+    np.testing.assert_array_equal(pose.position, positions[5])
+    np.testing.assert_array_equal(pose.orientation_xyzw, [0, 0, 0, 1])
+    assert (np.diag(pose.covariance)[3:] > 1.0).all()
+
+
 def test_unknown_recall_widens_the_pose(tmp_path, place_map, pictures):
     # The same descriptors under a model that never measured its recall.
     model = write_tiny_model(tmp_path / 'm.onnx', recall_at_1=None)

@@ -116,10 +116,16 @@ class DescriptorExtractor:
         path = Path(model)
         if not path.is_file():
             raise FileNotFoundError(f'no model file at {path}')
+        if device not in DEVICES:
+            raise ValueError(f'device must be one of {", ".join(DEVICES)}, not {device!r}')
         options = _session_options(num_threads)
-        self._session, self.provider, self.provider_reason = _open_session(path, device, options)
-        self.info = _read_info(path, self._session)
-        self._check_output()
+        # The CPU first: what fails there is the model's fault, what fails later the device's.
+        session = _create_session(path, [_PROVIDER_OF_DEVICE['cpu']], options)
+        self.info = _read_info(path, session)
+        _check_output(self.info, session)
+        self._session, self.provider, self.provider_reason = _choose_session(
+            self.info, device, session, options
+        )
         logger.info('%s on %s: %s', self.info.name, self.provider, self.provider_reason)
 
     def extract(self, rgb: np.ndarray) -> np.ndarray:
@@ -151,29 +157,6 @@ class DescriptorExtractor:
 
     def _run(self, batch: np.ndarray) -> np.ndarray:
         return self._session.run([OUTPUT_NAME], {INPUT_NAME: batch})[0]
-
-    def _check_output(self) -> None:
-        """Run two different pictures: wrong width, fixed batch or missing norm show up here."""
-        size = self.info.preprocess
-        noise = np.random.default_rng(0).integers(
-            0, 256, (2, size.height, size.width, 3), dtype=np.uint8
-        )
-        path = self.info.path
-        try:
-            descriptors = self._run(noise)
-        except Exception as error:  # onnxruntime raises its own untyped family
-            raise ModelError(
-                f'{path} does not run on a batch of two: {error}; {_REMEDY}'
-            ) from error
-        expected = (2, self.info.descriptor_size)
-        if descriptors.shape != expected or descriptors.dtype != np.float32:
-            raise ModelError(
-                f'{path} returns {descriptors.dtype} {descriptors.shape}, its record promises '
-                f'float32 {expected}; {_REMEDY}'
-            )
-        norms = np.linalg.norm(descriptors, axis=1)
-        if not np.allclose(norms, 1.0, atol=_UNIT_NORM_TOLERANCE):
-            raise ModelError(f'{path} returns descriptors of norm {norms}, not 1; {_REMEDY}')
 
 
 def read_model_info(model: str | Path) -> ModelInfo:
@@ -216,27 +199,58 @@ def _create_session(
         raise ModelError(f'{path} is not a usable ONNX model{hint}: {error}; {_REMEDY}') from error
 
 
-def _open_session(
-    path: Path, device: str, options: ort.SessionOptions
+def _check_output(info: ModelInfo, session: ort.InferenceSession) -> None:
+    """Run two different pictures: wrong width, fixed batch or missing norm show up here."""
+    try:
+        descriptors = _describe_noise(info, session)
+    except Exception as error:  # onnxruntime raises its own untyped family
+        raise ModelError(
+            f'{info.path} does not run on a batch of two: {error}; {_REMEDY}'
+        ) from error
+    expected = (2, info.descriptor_size)
+    if descriptors.shape != expected or descriptors.dtype != np.float32:
+        raise ModelError(
+            f'{info.path} returns {descriptors.dtype} {descriptors.shape}, its record promises '
+            f'float32 {expected}; {_REMEDY}'
+        )
+    norms = np.linalg.norm(descriptors, axis=1)
+    if not np.allclose(norms, 1.0, atol=_UNIT_NORM_TOLERANCE):
+        raise ModelError(f'{info.path} returns descriptors of norm {norms}, not 1; {_REMEDY}')
+
+
+def _describe_noise(info: ModelInfo, session: ort.InferenceSession) -> np.ndarray:
+    shape = (2, info.preprocess.height, info.preprocess.width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    return session.run([OUTPUT_NAME], {INPUT_NAME: noise})[0]
+
+
+def _choose_session(
+    info: ModelInfo, device: str, on_cpu: ort.InferenceSession, options: ort.SessionOptions
 ) -> tuple[ort.InferenceSession, str, str]:
     """Return the session, the provider that runs it and why it was chosen."""
-    if device not in DEVICES:
-        raise ValueError(f'device must be one of {", ".join(DEVICES)}, not {device!r}')
+    cpu, cuda = _PROVIDER_OF_DEVICE['cpu'], _PROVIDER_OF_DEVICE['cuda']
+    if device == 'cpu':
+        return on_cpu, cpu, 'device cpu was asked for'
     if device != 'auto':
-        session = _open_named(path, device, options)
-        return session, session.get_providers()[0], f'device {device} was asked for'
-    cuda = _PROVIDER_OF_DEVICE['cuda']
+        session = _open_on_gpu(info, device, options)
+        return session, _PROVIDER_OF_DEVICE[device], f'device {device} was asked for'
     if cuda not in ort.get_available_providers():
         reason = 'CPU: this onnxruntime has no CUDA provider (the set-up installs one with a GPU)'
-        return _open_named(path, 'cpu', options), _PROVIDER_OF_DEVICE['cpu'], reason
+        return on_cpu, cpu, reason
     try:
-        return _open_named(path, 'cuda', options), cuda, 'GPU: the CUDA provider works'
+        return _open_on_gpu(info, 'cuda', options), cuda, 'GPU: the CUDA provider works'
     except DeviceError as error:
-        session = _open_named(path, 'cpu', options)
-        return session, _PROVIDER_OF_DEVICE['cpu'], f'CPU: CUDA does not work here: {error}'
+        return on_cpu, cpu, f'CPU: CUDA does not work here: {error}'
 
 
-def _open_named(path: Path, device: str, options: ort.SessionOptions) -> ort.InferenceSession:
+def _open_on_gpu(
+    info: ModelInfo, device: str, options: ort.SessionOptions
+) -> ort.InferenceSession:
+    """Open the model on a GPU and run it once.
+
+    Raises:
+        DeviceError: It does not work; the message holds onnxruntime's own reason.
+    """
     wanted = _PROVIDER_OF_DEVICE[device]
     if wanted not in ort.get_available_providers():
         raise DeviceError(
@@ -244,17 +258,29 @@ def _open_named(path: Path, device: str, options: ort.SessionOptions) -> ort.Inf
             f'{", ".join(ort.get_available_providers())}); install onnxruntime-gpu instead of '
             'onnxruntime, or use device cpu'
         )
-    if device != 'cpu':
-        _preload_cuda_libraries()
-    fallback = [] if device == 'cpu' else [_PROVIDER_OF_DEVICE['cpu']]
-    session = _create_session(path, [wanted, *fallback], options)
-    # onnxruntime drops a provider that fails to start and goes on with the CPU: look.
-    if session.get_providers()[0] != wanted:
-        raise DeviceError(
-            f'device {device}: onnxruntime could not start {wanted} (driver, CUDA or cuDNN '
-            'missing or too old?); run `nvidia-smi`, or use device cpu'
+    _preload_cuda_libraries()
+    try:
+        session = ort.InferenceSession(
+            info.path.read_bytes(),
+            options,
+            providers=[wanted, _PROVIDER_OF_DEVICE['cpu']],
+            enable_fallback=0,  # a run that fails must not go on, unsaid, on the CPU
         )
-    return session
+        if session.get_providers()[0] == wanted:
+            _describe_noise(info, session)
+            return session
+        # onnxruntime drops a provider that fails to start and goes on with the CPU.
+        reason = 'it could not be started (driver, CUDA or cuDNN missing or too old?)'
+    except Exception as error:  # onnxruntime raises its own untyped family
+        raise DeviceError(_gpu_problem(device, str(error))) from error
+    raise DeviceError(_gpu_problem(device, reason))
+
+
+def _gpu_problem(device: str, reason: str) -> str:
+    return (
+        f'device {device}: {_PROVIDER_OF_DEVICE[device]}: {reason}; run `nvidia-smi`, or use '
+        'device cpu'
+    )
 
 
 def _preload_cuda_libraries() -> None:

@@ -320,8 +320,8 @@ class PlaceMap:
         return place_map
 
     def _next_id(self) -> int:
-        last = self._places[-1] if len(self._places[-1]) else self._places[0]
-        return int(last['place_id'].max()) + 1 if len(last) else 0
+        last = (int(block['place_id'].max()) for block in self._places if len(block))
+        return max(last, default=-1) + 1
 
     def _match(self, row: int, similarity: float) -> Match:
         place = self.places[row]

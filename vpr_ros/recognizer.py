@@ -97,7 +97,7 @@ class Recognition:
 
 
 class PlaceRecognizer:
-    """Recognise pictures against a map; node, evaluation, map builder and demo all drive it.
+    """Recognise pictures against a map; node and evaluation both drive it.
 
     Attributes:
         config: The configuration in force; assign to change thresholds while running.

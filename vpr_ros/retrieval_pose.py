@@ -60,7 +60,15 @@ def retrieval_covariance(place_map: PlaceMap, recall_at_1: float | None) -> np.n
 
 
 def pose_of_match(match: Match, covariance: np.ndarray) -> PoseEstimate | None:
-    """Return the matched place's pose with `covariance`, or None where the map has no pose."""
-    if not (np.isfinite(match.position).all() and np.isfinite(match.orientation_xyzw).all()):
+    """Return the matched place's pose with `covariance`, or None where the map has no position.
+
+    A map of positions alone (GNSS) gives the identity as orientation, with the variance of one
+    that may be any.
+    """
+    if not np.isfinite(match.position).all():
         return None
-    return PoseEstimate(match.position, match.orientation_xyzw, covariance)
+    if np.isfinite(match.orientation_xyzw).all():
+        return PoseEstimate(match.position, match.orientation_xyzw, covariance)
+    covariance = covariance.copy()
+    covariance[3:, 3:] = _ANY_ANGLE_RAD**2 * np.eye(3)
+    return PoseEstimate(match.position, np.array([0.0, 0.0, 0.0, 1.0]), covariance)

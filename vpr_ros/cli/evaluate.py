@@ -7,6 +7,7 @@ import argparse
 import json
 import math
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,6 +39,12 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='results go here')
     parser.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
+    parser.add_argument(
+        '--min-similarity',
+        type=float,
+        metavar='S',
+        help='the operating point; default: the threshold recorded in the model',
+    )
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'))
     parser.set_defaults(run=run)
 
@@ -48,22 +55,22 @@ def run(args: argparse.Namespace) -> int:
     from vpr_ros.extractor import DescriptorExtractor
     from vpr_ros.map_builder import BuildOptions, build_map
     from vpr_ros.picture_folder import PictureFolder
-    from vpr_ros.recognizer import PlaceRecognizer, RecognizerConfig
+    from vpr_ros.place_map import PlaceMap
+    from vpr_ros.recognizer import THRESHOLD_OF_MODEL, PlaceRecognizer, RecognizerConfig
     from vpr_ros.resources import default_model
 
     references, queries = PictureFolder(args.reference), PictureFolder(args.query)
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
+    threshold = THRESHOLD_OF_MODEL if args.min_similarity is None else args.min_similarity
+    config = RecognizerConfig(top_k=max(RECALL_AT), min_similarity=threshold)
+    PlaceRecognizer(extractor, PlaceMap(extractor.info.ref), config)  # no threshold? say so now
     args.out.mkdir(parents=True, exist_ok=True)
-    place_map = build_map(
-        references,
-        extractor,
-        args.out / 'map',
-        options=BuildOptions(picture_height=0),
-        resume=False,
-        overwrite=True,
-    ).place_map
-    recognizer = PlaceRecognizer(extractor, place_map, RecognizerConfig(top_k=max(RECALL_AT)))
-    recognitions = _recognise(queries, recognizer)
+    with TemporaryDirectory() as scratch:
+        place_map = build_map(
+            references, extractor, Path(scratch) / 'map', options=BuildOptions(picture_height=0)
+        ).place_map
+        recognizer = PlaceRecognizer(extractor, place_map, config)
+        recognitions = _recognise(queries, recognizer)
     positives = _positives(references, place_map, queries.num_frames, args.tolerance)
     evaluation = evaluate(recognitions, positives, threshold=recognizer.min_similarity)
     protocol = (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The ROS 2 node `localizer`: the only package that imports rclpy.
+"""The ROS 2 node `localizer`.
 
 `localizer` wires lifecycle, threads and parameters; `image_input`, `outputs` and `services` hold
 its subscription, publishers and services. What they call knows nothing of rclpy: `engine` (model,

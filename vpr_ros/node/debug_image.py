@@ -52,7 +52,7 @@ def _keyframe(place_map: PlaceMap, match: Match) -> np.ndarray | None:
     if place_map.directory is None or not match.image:
         return None
     folder = (place_map.directory / KEYFRAMES).resolve()
-    path = (folder / match.image).resolve()
+    path = (place_map.directory / match.image).resolve()
     if folder not in path.parents or not path.is_file():  # names in a map are not to be trusted
         return None
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
@@ -180,11 +181,12 @@ def _map(state: NodeState) -> DiagnosticStatus:
     if state.engine is None:
         return _status(state, 'map', WARN, _idle(state), {})
     place_map = state.engine.place_map
+    num_positions = int(np.isfinite(place_map.places['position']).all(axis=1).sum())
     values = {
         'url': place_map.url,
         'places': len(place_map),
         'frame': state.engine.map_frame_id,
-        'poses': place_map.has_poses,
+        'places with a position': num_positions,
         'spacing m': place_map.spacing_m,
         'created': place_map.created,
         'model sha256': place_map.model.sha256,
@@ -192,8 +194,11 @@ def _map(state: NodeState) -> DiagnosticStatus:
     if len(place_map) == 0:
         message = f'the map is empty: start with map:=DIRECTORY or call {state.name}/load_map'
         return _status(state, 'map', ERROR, message, values)
-    if not place_map.has_poses:
-        message = f'{len(place_map)} places without poses: ~/pose is not published'
+    if num_positions < len(place_map):
+        message = (
+            f'{len(place_map) - num_positions} of {len(place_map)} places without a position: '
+            '~/pose is not published for them'
+        )
         return _status(state, 'map', WARN, message, values)
     return _status(state, 'map', OK, f'{len(place_map)} places', values)
 

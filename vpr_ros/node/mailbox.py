@@ -43,7 +43,7 @@ class RateLimiter:
     """Lets items through at a mean rate at most, whatever their jitter."""
 
     def __init__(self) -> None:
-        self._due_s = float('-inf')
+        self._due_s = self._max_rate = float('-inf')
 
     def admits(self, now_s: float, max_rate: float) -> bool:
         """Whether an item may pass now.
@@ -54,8 +54,12 @@ class RateLimiter:
         """
         if max_rate <= 0:
             return True
+        if max_rate != self._max_rate:
+            self._due_s, self._max_rate = now_s, max_rate
         if now_s < self._due_s:
             return False
         # Counted from when it was due, or jitter would halve the rate of a camera at the limit.
-        self._due_s = max(self._due_s, now_s - 1 / max_rate) + 1 / max_rate
+        period_s = 1 / max_rate
+        late = now_s - self._due_s >= period_s
+        self._due_s = (now_s if late else self._due_s) + period_s
         return True

@@ -22,6 +22,9 @@ from vpr_ros.node.engine import Answer
 from vpr_ros.place_map import SCHEMA_VERSION, Match, PlaceMap
 from vpr_ros.retrieval_pose import PoseEstimate
 
+# Whoever overlooks has_relative_pose learns nothing from it, instead of something wrong.
+_NOT_ESTIMATED = 1e9 * np.eye(6)
+
 
 def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -> LoopClosure:
     """Make ~/loop_closures.
@@ -41,6 +44,7 @@ def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -
         matches=[_place_match(match) for match in found.matches],
         status=int(found.status),
         reason=found.reason,
+        match_from_query=PoseWithCovariance(covariance=_NOT_ESTIMATED.ravel()),
         consistent_count=found.consistent_count,
         num_correspondences=found.num_correspondences,
         num_inliers=found.num_inliers,

@@ -32,7 +32,11 @@ _BEST_EFFORT = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
 
 
 class Outputs:
-    """Publishers and what goes through them; silent while the node is not active."""
+    """Publishers and what goes through them; silent while the node is not active.
+
+    Attributes:
+        map_info: What was last announced on ~/map_info.
+    """
 
     def __init__(self, node: LifecycleNode, camera: str) -> None:
         """Create the publishers.
@@ -51,6 +55,7 @@ class Outputs:
         self._debug_image = create(Image, '~/debug_image', _BEST_EFFORT)
         # Not managed: the map can be looked at before the node is active.
         self._map_info = node.create_publisher(MapInfo, '~/map_info', _LATCHED)
+        self.map_info = MapInfo()
 
     def publish_answer(
         self, answer: Answer, header: Header, rgb: np.ndarray, *, age_s: float
@@ -67,6 +72,8 @@ class Outputs:
         found = answer.recognition
         if found.pose is not None:
             self._pose.publish(messages.pose(found.pose, header.stamp, answer.map_frame_id))
+        if found.query_id == 0:  # the count begins anew: what is drawn is of another time
+            self._board.clear()
         self._board.add(answer)
         if found.descriptor is not None and self._descriptor.get_subscription_count():
             sha256 = answer.place_map.model.sha256
@@ -81,9 +88,9 @@ class Outputs:
     def publish_map_info(self, engine: Engine, stamp: Time) -> MapInfo:
         """Publish which map is in use, and return the message."""
         self._board.clear()
-        info = messages.map_info(engine.place_map, engine.map_frame_id, stamp)
-        self._map_info.publish(info)
-        return info
+        self.map_info = messages.map_info(engine.place_map, engine.map_frame_id, stamp)
+        self._map_info.publish(self.map_info)
+        return self.map_info
 
     def publish_markers(self, engine: Engine, stamp: Time) -> None:
         """Publish the map and the recent answers, if anybody looks."""

@@ -96,12 +96,13 @@ class Services:
             engine.load_map(request.map_url)
         except (VprError, OSError) as error:
             response.result, response.message = _result_of(error), str(error)
+            response.info = self._node.outputs.map_info  # of the one that stays
             self._node.get_logger().error(f'~/load_map: {error}')
         else:
             response.result = LoadMap.Response.SUCCESS
             response.message = f'{len(engine.place_map)} places from {request.map_url}'
+            response.info = self._node.announce_map(engine)
             self._node.get_logger().info(f'~/load_map: {response.message}')
-        response.info = self._node.announce_map(engine)
 
     def _do_recognize(self, request: Recognize.Request, response: Recognize.Response) -> None:
         engine = self._node.engine

@@ -70,11 +70,19 @@ def _elsewhere(topic: str, topics: Mapping[str, Sequence[str]]) -> str:
     """Name the topics that do carry pictures, with the setting that subscribes to them."""
     transports = {kind: transport for transport, kind in PICTURE_TYPES.items()}
     found = sorted(
-        f'{name} (image_transport {transports[kind]})'
+        _settings(name, transports[kind])
         for name, kinds in topics.items()
         for kind in kinds
         if kind in transports and name != topic and not name.endswith('/debug_image')
     )
     if not found:
         return 'no topic here carries pictures: start the camera, check ROS_DOMAIN_ID'
-    return f'pictures are on {", ".join(found)}: remap with -r image:=TOPIC (launch: image:=TOPIC)'
+    return f'pictures are to be had with {", or ".join(found)} (launch: image:=TOPIC)'
+
+
+def _settings(topic: str, transport: str) -> str:
+    """What subscribes to a topic; a transport's own name is appended to the one remapped."""
+    suffix = '' if transport == 'raw' else f'/{transport}'
+    base = topic.removesuffix(suffix)
+    remapped = 'image' if topic.endswith(suffix) else f'image{suffix}'
+    return f'-r {remapped}:={base} -p image_transport:={transport}'
