@@ -96,6 +96,40 @@ def test_overtaking_messages_are_sorted_and_a_jump_of_the_clock_is_refused(tmp_p
         read(tmp_path / 'bag', '/jump')
 
 
+def test_whose_poses_they_are(tmp_path) -> None:
+    where = ([0, 0, 0], TURN, T0)
+    with BagWriter(tmp_path / 'bag') as bag:
+        bag.add_odometry('/odom', *where)
+        bag.add_odometry('/old', *where, frame_id='/world', child_frame_id='/robot')
+        bag.add_pose_stamped('/pose', *where, frame_id='hall')
+        bag.add_pose_with_covariance('/none', *where, frame_id='')
+        bag.add_navsatfix('/fix', (48.0, 11.0, 500.0), T0)
+    for topic, frame_id, body, said in (
+        ('/odom', 'odom', 'base_link', '/odom has the poses of base_link in odom'),
+        ('/old', 'world', 'robot', 'of robot in world'),
+        ('/pose', 'hall', '', 'of a body that it does not name in hall'),
+        ('/none', '', '', 'in a frame that it does not name'),
+        ('/fix', '', 'gps', 'of gps in east, north, up'),
+    ):
+        found = read(tmp_path / 'bag', topic)
+        assert (found.topic, found.frame_id, found.body_frame_id) == (topic, frame_id, body)
+        assert said in found.describe()
+
+
+def test_a_frame_that_changes_is_refused(tmp_path) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i in range(4):
+            where = ([i, 0, 0], TURN, T0 + i * S)
+            bag.add_odometry('/odom', *where, frame_id='odom' if i < 3 else 'map')
+            bag.add_odometry('/two', *where, child_frame_id=f'robot_{i % 2}')
+    with pytest.raises(
+        SourceError, match=r"/odom mixes the frames 'odom' and 'map' .* 3 on.*split"
+    ):
+        read(tmp_path / 'bag', '/odom')
+    with pytest.raises(SourceError, match=r"/two mixes the bodies 'robot_0' and 'robot_1'"):
+        read(tmp_path / 'bag', '/two')
+
+
 def test_no_usable_pose(tmp_path) -> None:
     with BagWriter(tmp_path / 'bag') as bag:
         bag.add_navsatfix('/fix', (48.0, 11.0, 500.0), T0, status=-1)

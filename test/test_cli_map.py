@@ -106,6 +106,55 @@ def test_from_a_bag(tmp_path, build, capsys, textured_pictures) -> None:
     assert '3 places in order' in capsys.readouterr().out
 
 
+def test_a_map_keeps_the_frame_of_its_poses(tmp_path, build, capsys, textured_pictures) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(textured_pictures(3)):
+            bag.add_image('/image', rgb, T0 + i * S, 'camera')
+            bag.add_odometry('/odom', [i, 0, 0], [0, 0, 0, 1], T0 + i * S)
+            bag.add_pose_stamped('/pose', [i, 0, 0], [0, 0, 0, 1], T0 + i * S, frame_id='')
+            bag.add_navsatfix('/fix', (48 + i / 1e5, 11.0, 500.0), T0 + i * S)
+    for options, frame_id, said in (
+        (['--pose-topic', '/odom'], 'odom', '/odom has the poses of base_link in odom'),
+        (['--pose-topic', '/odom', '--frame-id', 'hall'], 'hall', 'frame of the map: hall'),
+        (['--pose-topic', '/pose'], 'map', 'frame of the map: map'),
+        (['--pose-topic', '/fix'], 'map', '/fix has the poses of gps in east, north, up'),
+    ):
+        assert build(tmp_path / 'bag', *options, '--overwrite') == 0
+        assert PlaceMap.load(tmp_path / 'map').frame_id == frame_id
+        printed = capsys.readouterr().err
+        assert said in printed and 'no camera extrinsic is applied' in printed
+    assert build(tmp_path / 'bag', '--no-poses', '--overwrite') == 0
+    assert PlaceMap.load(tmp_path / 'map').frame_id == 'map'
+    assert 'extrinsic' not in capsys.readouterr().err
+
+
+def test_a_build_that_was_interrupted_in_another_frame_is_not_gone_on_with(
+    tmp_path, build, capsys, textured_pictures
+) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(textured_pictures(6)):
+            bag.add_odometry('/odom', [i, 0, 0], [0, 0, 0, 1], T0 + i * S)
+            png = cv2.imencode('.png', rgb)[1].tobytes() if i < 5 else b'junk'
+            bag.add_compressed('/image/compressed', png, T0 + i * S, 'camera')
+    command = (tmp_path / 'bag', '--batch', 2)
+    assert build(*command) == 2
+    assert '--skip-unreadable' in capsys.readouterr().err
+    assert len(list((tmp_path / 'map.partial').glob('rows_*'))) == 2
+    assert build(*command, '--frame-id', 'odom') == 2, 'the same frame by name'
+    assert 'another build' not in capsys.readouterr().err
+    assert build(*command, '--frame-id', 'map') == 2
+    assert 'frame_id was odom, is map' in capsys.readouterr().err
+
+
+def test_a_damaged_picture_says_how_to_leave_it_out(tmp_path, pictures, build, capsys) -> None:
+    (pictures / '3.5.png').write_bytes(b'junk')
+    assert build(pictures) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert '3.5.png is not a whole picture' in error and '--skip-unreadable leaves' in error
+    assert build(pictures, '--skip-unreadable', '--no-resume') == 0
+    assert 'left out: 1 pictures unreadable' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ('options', 'complaint'),
     [

@@ -16,7 +16,7 @@ import pytest
 from vpr_ros.bag_writer import BagWriter
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.extractor import DescriptorExtractor
-from vpr_ros.map_builder import BuildOptions, build_map
+from vpr_ros.map_builder import BuildOptions, UnreadablePictureError, build_map
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.pose_files import read_poses
 from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
@@ -113,7 +113,7 @@ def test_a_covered_lens_is_no_place_and_the_next_picture_is(tmp_path, folder, ex
 def test_a_damaged_picture_stops_or_is_skipped(tmp_path, folder, extractor) -> None:
     source = folder(6, 'jpg')
     source.files[4].write_bytes(source.files[4].read_bytes()[:300])
-    with pytest.raises(SourceError, match=r'0004\.jpg is not a whole picture'):
+    with pytest.raises(UnreadablePictureError, match=r'0004\.jpg is not a whole picture'):
         build_map(source, extractor, tmp_path / 'map', options=BuildOptions(batch_size=2))
     assert not (tmp_path / 'map').exists()
     options = BuildOptions(batch_size=2, skip_unreadable=True, picture_height=0)

@@ -64,6 +64,34 @@ def test_folder_with_numbers_and_with_names(tmp_path, textured_pictures) -> None
     ]
 
 
+def test_numbers_that_no_ros_time_can_hold_are_names(tmp_path, textured_pictures) -> None:
+    names = ['IMG_2412311530.png', 'IMG_2412311528.png', 'IMG_1012311529.png']
+    folder = PictureFolder(write_folder(tmp_path / 'f', names, textured_pictures(3)))
+    assert not folder.is_numbered
+    assert [(f.name, f.stamp_ns // S) for f in folder.frames()] == [
+        ('IMG_1012311529.png', 0),
+        ('IMG_2412311528.png', 1),
+        ('IMG_2412311530.png', 2),
+    ]
+
+
+@pytest.mark.parametrize(
+    ('names', 'has_times'),
+    [
+        (['000000.png', '000010.png'], False),
+        (['frame-000010.color.png', 'frame-000011.color.png'], False),
+        (['door.png', 'wall.png'], False),
+        (['0.5.png', '1.5.png'], True),
+        (['1.0.png', '2.0.png'], True),
+        (['1305031452.png', '1305031453.png'], True),
+        (['1403636579763555584.png', '1403636579813555456.png'], True),
+    ],
+)
+def test_whether_stamps_are_times(tmp_path, names, has_times, textured_pictures) -> None:
+    folder = write_folder(tmp_path / 'f', names, textured_pictures(len(names)))
+    assert PictureFolder(folder).has_times is has_times
+
+
 def test_folder_without_pictures_names_the_one_that_has_them(tmp_path, textured_pictures) -> None:
     write_folder(tmp_path / 'rgb', ['1.png'], textured_pictures(1))
     with pytest.raises(SourceError, match=r'holds no pictures.*its folders rgb do'):
@@ -89,8 +117,9 @@ def test_jpegs_that_are_cut_off_are_no_pictures(tmp_path, share, flags, textured
     path.write_bytes(whole + b'trailing bytes of a phone')
     assert read_picture(path).shape == (120, 160, 3)
     path.write_bytes(whole[: int(share * len(whole))])
-    with pytest.raises(SourceError, match=r'a\.jpg is not a whole picture.*--skip-unreadable'):
+    with pytest.raises(SourceError, match=r'a\.jpg is not a whole picture.*copy it') as caught:
         read_picture(path)
+    assert '--' not in str(caught.value), 'the core knows no command line'
 
 
 def test_what_is_no_picture(tmp_path) -> None:

@@ -78,6 +78,12 @@ def test_csv_in_the_layout_of_euroc(write) -> None:
         ('nan', None),
         ('left', None),
         ('99999999999', None),
+        ('2147483647', 2147483647 * 10**9),
+        ('2147483648', None),
+        ('2147483647.999999999', 2147483647999999999),
+        ('2147483648000000000', None),
+        ('-2147483648', -2147483648 * 10**9),
+        ('-2147483649', None),
     ],
 )
 def test_stamps_are_read_by_their_digits(text: str, stamp_ns: int | None) -> None:
@@ -96,6 +102,7 @@ TUM = '1 0 0 0 0 0 0 1\n'
         (TUM + TUM, 'p.txt', r'line 2: stamp'),
         (TUM + '2 0 0 0 0 0 0 0\n', 'p.txt', r'line 2: .*no unit quaternion \(norm 0\.000'),
         (TUM + 'x 0 0 0 0 0 0 1\n', 'p.txt', r"line 2: 'x' is no time stamp"),
+        ('2412311530 0 0 0 0 0 0 1\n', 'p.txt', r"line 1: '2412311530' is no .*2038"),
         (TUM + '2 0 O 0 0 0 0 1\n', 'p.txt', r"line 2: .*'O'"),
         ('1 2 3\n', 'p.txt', r'line 1: 3 columns; a TUM row'),
         ('# nothing\n', 'p.txt', r'columns; a TUM row'),

@@ -46,6 +46,43 @@ def test_plain_numbers_match_plain_numbers(folder) -> None:
     np.testing.assert_allclose(xs(rows, 'p.txt', source), [0, 20, np.nan])
 
 
+@pytest.mark.parametrize(
+    ('names', 'known'),
+    [
+        (('000000.png', '000010.png'), 'the numbers in their names'),
+        (('door.png', 'wall.png'), 'their order'),
+    ],
+)
+@pytest.mark.parametrize('first', ['0', '1305031449'])
+def test_times_are_not_matched_with_numbers(folder, names, known, first) -> None:
+    source = folder(*names)
+    rows = ''.join(f'{first}.{i} {i} 0 0 0 0 0 1\n' for i in range(10))
+    with pytest.raises(
+        SourceError, match=rf'p\.txt has times \(such as {first}\.1 s\).*{known}'
+    ) as no:
+        xs(rows, 'p.txt', source)
+    for remedy in ('image name (CSV)', 'KITTI', 'name the pictures by their stamps'):
+        assert remedy in str(no.value)
+    euroc = f'timestamp,x,y,z\n1403636579{5:09d},0,0,0\n'
+    with pytest.raises(SourceError, match=r'p\.csv has times \(such as 1403636579\.000000005 s'):
+        xs(euroc, 'p.csv', source)
+
+
+def test_frame_indices_match_numbers_and_order(folder, vpr_data) -> None:
+    path = vpr_data / 'red_kitchen' / 'poses_tum.txt'
+    truth = read_poses(path).positions
+    source = folder('000000.png', '000010.png', '000999.png')
+    np.testing.assert_array_equal(xs(path.read_text(), 'p.txt', source), truth[[0, 10, 999], 0])
+    named = folder('door.png')
+    np.testing.assert_array_equal(xs(path.read_text(), 'p.txt', named), truth[:4, 0])
+
+
+def test_whole_seconds_written_as_times_match_times(folder) -> None:
+    source = folder('1.0.png', '2.0.png')
+    rows = ''.join(f'{i / 2} {i} 0 0 0 0 0 1\n' for i in range(6))
+    assert xs(rows, 'p.txt', source) == [2, 4]
+
+
 def test_as_many_rows_as_pictures_match_in_order(folder) -> None:
     source = folder('000000.png', '000002.png', '000004.png')
     assert xs(''.join(IDENTITY.format(x) for x in (5, 6, 7)), 'p.txt', source) == [5, 6, 7]

@@ -35,7 +35,7 @@ def test_video_in_order_with_its_times(tmp_path, name, codec, fps, textured_pict
         writer.write(rgb[..., ::-1])
     writer.release()
     source = open_source(tmp_path / name)
-    assert isinstance(source, VideoFile) and source.num_frames == 6
+    assert isinstance(source, VideoFile) and source.num_frames == 6 and source.has_times
     for frame, rgb in zip(source.frames(), pictures, strict=True):
         assert frame.stamp_ns == pytest.approx(frame.index * S / fps, abs=1e6)
         if frame.index % 2 == 0:  # frames may be passed over without being decoded
@@ -58,7 +58,7 @@ def test_bag_raw_and_compressed(tmp_path, storage, textured_pictures) -> None:
             bag.add_compressed('/png', png, T0 + i * S, 'camera', 'rgb8; png compressed bgr8')
     for topic in ('/raw', '/png'):
         source = open_source(tmp_path / 'bag', topic=topic)
-        assert isinstance(source, BagSource) and source.num_frames == 3
+        assert isinstance(source, BagSource) and source.num_frames == 3 and source.has_times
         frames = list(source.frames())
         assert [f.stamp_ns for f in frames] == [T0, T0 + S, T0 + 2 * S]
         np.testing.assert_array_equal([f.rgb for f in frames], pictures)

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,67 @@ def test_damage_is_named(tmp_path, damage) -> None:
         (folder / 'build.json').write_text('{')
     with pytest.raises(MapError, match=r'(damaged|does not follow).*--no-resume'), spool(tmp_path):
         pass
+
+
+@pytest.mark.parametrize('resume', [True, False])
+@pytest.mark.parametrize('left', ['all', 'keyframes', 'build.json.tmp'])
+def test_work_without_its_record_starts_over(tmp_path, left, resume) -> None:
+    """A build killed while it removed its work, as it was done once, or before it began."""
+    with spool(tmp_path) as first:
+        first.append([0], np.ones((1, 3)))
+        (first.keyframes / '000000.jpg').write_bytes(b'old')
+    folder = tmp_path / 'map.partial'
+    (folder / 'build.json').rename(folder / 'build.json.tmp')
+    (folder / 'rows_000000001.npy.tmp').touch()
+    for path in folder.iterdir():
+        if left not in ('all', path.name) and path.is_file():
+            path.unlink()
+    with spool(tmp_path, resume=resume) as fresh:
+        assert len(fresh) == 0 and not list(fresh.keyframes.iterdir())
+        fresh.append([7], np.ones((1, 3)))
+    with spool(tmp_path) as again:
+        assert again.indices.tolist() == [7]
+
+
+_DISCARD_AND_DIE = """
+import os, pathlib, shutil, signal, sys
+from vpr_ros.spool import Spool
+folder, left = pathlib.Path(sys.argv[1]), int(sys.argv[2])
+def dying(function):
+    def call(*args, **options):
+        global left
+        if left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left -= 1
+        return function(*args, **options)
+    return call
+spool = Spool(folder / 'map', BUILD, size=3)
+with spool:
+    os.unlink, os.rmdir = dying(os.unlink), dying(os.rmdir)
+    spool.discard()
+"""
+
+
+@pytest.mark.parametrize('removals', range(7))
+def test_killed_while_removing_the_work_the_next_build_goes_on(tmp_path, removals) -> None:
+    with spool(tmp_path) as first:
+        for i in range(3):
+            first.append([i], np.ones((1, 3)))
+            (first.keyframes / f'{i:06d}.jpg').touch()
+    script = _DISCARD_AND_DIE.replace('BUILD', repr(BUILD))
+    command = [sys.executable, '-c', script, str(tmp_path), str(removals)]
+    assert subprocess.run(command, check=False, timeout=60).returncode == -signal.SIGKILL
+    assert (tmp_path / 'map.partial' / 'build.json').exists()
+    with spool(tmp_path) as second:
+        assert second.indices.tolist() == list(range(max(0, 3 - removals)))
+
+
+def test_what_someone_put_beside_the_work_is_kept(tmp_path) -> None:
+    with spool(tmp_path) as first:
+        first.append([0], np.ones((1, 3)))
+        (first.directory / 'rows_of_thesis.txt').write_text('important')
+        first.discard()
+    assert [path.name for path in (tmp_path / 'map.partial').iterdir()] == ['rows_of_thesis.txt']
 
 
 def test_a_folder_of_someone_else_is_left_alone(tmp_path) -> None:

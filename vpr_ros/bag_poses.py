@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,14 +25,32 @@ class BagPoses:
     """Poses of one topic.
 
     Attributes:
+        topic: Its name.
         trajectory: The poses; GNSS fixes are east, north, up of `origin`, without orientations.
         skipped: Why messages were left out, and how many.
         origin: (3,) latitude, longitude (degrees, WGS 84) and altitude (m); None: not GNSS.
+        frame_id: Frame of the poses; empty: the topic names none (GNSS never does).
+        body_frame_id: Frame that the poses place, such as base_link or an antenna's; empty: the
+            topic names none.
     """
 
+    topic: str
     trajectory: Trajectory
     skipped: Counter[str]
     origin: np.ndarray | None = None
+    frame_id: str = ''
+    body_frame_id: str = ''
+
+    def describe(self) -> str:
+        """Say of what and in which frame the poses are, for people."""
+        body = self.body_frame_id or 'a body that it does not name'
+        frame = self.frame_id or 'a frame that it does not name'
+        if self.origin is not None:
+            frame = 'east, north, up'
+        return f'{self.topic} has the poses of {body} in {frame}'
+
+
+_Row = tuple[int, np.ndarray, np.ndarray, str, str]  # stamp, position, orientation, two frames
 
 
 def read_bag_poses(bag: Bag, topic: Topic, *, origin: np.ndarray | None = None) -> BagPoses:
@@ -45,7 +63,8 @@ def read_bag_poses(bag: Bag, topic: Topic, *, origin: np.ndarray | None = None) 
             None: the first fix.
 
     Raises:
-        SourceError: The bag is damaged, the clock jumped back, or no message can be used.
+        SourceError: The bag is damaged, the clock jumped back, the frame changed, or no message
+            can be used.
     """
     skipped: Counter[str] = Counter()
     read = _fixes if topic.msgtype == NAV_SAT_FIX else _poses
@@ -57,6 +76,8 @@ def read_bag_poses(bag: Bag, topic: Topic, *, origin: np.ndarray | None = None) 
     positions = np.array([row[1] for row in rows], np.float64)
     orientations = np.array([row[2] for row in rows], np.float64)
     _check_clock(bag, topic, stamps_ns)
+    frame_id = _the_one(bag, topic, 'frames', [row[3] for row in rows])
+    body_frame_id = _the_one(bag, topic, 'bodies', [row[4] for row in rows])
     stamps_ns, first = np.unique(stamps_ns, return_index=True)
     if len(first) < len(rows):
         skipped['with a stamp seen before'] += len(rows) - len(first)
@@ -68,12 +89,17 @@ def read_bag_poses(bag: Bag, topic: Topic, *, origin: np.ndarray | None = None) 
         positions = enu_from_geodetic(positions, origin)
     else:
         origin = None
-    return BagPoses(Trajectory(stamps_ns, positions, orientations), skipped, origin)
+    return BagPoses(
+        topic.name,
+        Trajectory(stamps_ns, positions, orientations),
+        skipped,
+        origin,
+        frame_id,
+        body_frame_id,
+    )
 
 
-def _poses(
-    bag: Bag, topic: Topic, skipped: Counter[str]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _poses(bag: Bag, topic: Topic, skipped: Counter[str]) -> Iterator[_Row]:
     has_covariance = topic.msgtype in (ODOMETRY, POSE_WITH_COVARIANCE_STAMPED)
     for stamp_ns, msg in bag.messages(topic):
         pose = msg.pose.pose if has_covariance else msg.pose
@@ -84,12 +110,11 @@ def _poses(
         elif not np.isfinite(position).all():
             skipped['not finite'] += 1
         else:
-            yield stamp_ns, position, orientation
+            body = msg.child_frame_id if topic.msgtype == ODOMETRY else ''
+            yield stamp_ns, position, orientation, _tf2(msg.header.frame_id), _tf2(body)
 
 
-def _fixes(
-    bag: Bag, topic: Topic, skipped: Counter[str]
-) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def _fixes(bag: Bag, topic: Topic, skipped: Counter[str]) -> Iterator[_Row]:
     for stamp_ns, msg in bag.messages(topic):
         fix = np.array([msg.latitude, msg.longitude, msg.altitude])
         if msg.status.status < 0:
@@ -99,7 +124,7 @@ def _fixes(
         elif abs(fix[0]) > 90 or abs(fix[1]) > 180:
             skipped['off the globe'] += 1
         else:
-            yield stamp_ns, fix, _UNKNOWN_ORIENTATION
+            yield stamp_ns, fix, _UNKNOWN_ORIENTATION, '', _tf2(msg.header.frame_id)
 
 
 def _orientation(quaternion: Any) -> np.ndarray | None:
@@ -109,6 +134,22 @@ def _orientation(quaternion: Any) -> np.ndarray | None:
     if norm == 0:
         return _UNKNOWN_ORIENTATION
     return q / norm if abs(norm - 1) <= _UNIT_TOLERANCE else None
+
+
+def _tf2(frame_id: str) -> str:
+    """Drop the slash that frames of ROS 1 began with; tf2 refuses it."""
+    return frame_id.removeprefix('/')
+
+
+def _the_one(bag: Bag, topic: Topic, what: str, names: Sequence[str]) -> str:
+    """Refuse poses in two frames, or of two bodies: they are no one trajectory."""
+    other = next((i for i, name in enumerate(names) if name != names[0]), None)
+    if other is not None:
+        raise SourceError(
+            f'{bag.path}: {topic.name} mixes the {what} {names[0]!r} and {names[other]!r} (from '
+            f'usable pose {other} on); split the recording there, or choose another topic'
+        )
+    return names[0]
 
 
 def _check_clock(bag: Bag, topic: Topic, stamps_ns: np.ndarray) -> None:

@@ -55,7 +55,12 @@ class Source(Protocol):
 
     @property
     def is_numbered(self) -> bool:
-        """Whether stamps are the numbers in the file names, rather than times."""
+        """Whether stamps are the numbers in the file names, rather than positions in order."""
+        ...
+
+    @property
+    def has_times(self) -> bool:
+        """Whether stamps are times, rather than picture numbers or positions."""
         ...
 
     def frames(self) -> Iterator[Frame]:

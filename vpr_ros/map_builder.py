@@ -20,12 +20,12 @@ from vpr_ros.errors import MapError, SourceError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.frames import Source
 from vpr_ros.place_map import MANIFEST, PlaceMap
-from vpr_ros.place_reader import BuildOptions, NewPlace, PlaceReader
+from vpr_ros.place_reader import BuildOptions, NewPlace, PlaceReader, UnreadablePictureError
 from vpr_ros.pose_lookup import PoseLookup
 from vpr_ros.prefetch import Prefetcher
 from vpr_ros.spool import Spool
 
-__all__ = ['BuildOptions', 'BuildReport', 'Progress', 'build_map']
+__all__ = ['BuildOptions', 'BuildReport', 'Progress', 'UnreadablePictureError', 'build_map']
 
 _BATCHES_AHEAD = 2
 
@@ -87,7 +87,8 @@ def build_map(
 
     Raises:
         MapError: There is a map already, or an unfinished one of another build.
-        SourceError: A picture or pose cannot be read, or no picture became a place.
+        UnreadablePictureError: A picture is damaged and must not be left out.
+        SourceError: The source or a pose cannot be read, or no picture became a place.
         OSError: The disk is full or not writable.
     """
     begin = time.monotonic()

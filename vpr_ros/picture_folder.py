@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from vpr_ros.poses import NS_PER_S
 
 PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm', '.pgm')
 _NUMBERED = re.compile(r'(.*?)(\d+(?:\.\d+)?)')
+_FIRST_TIME_NS = 10**9 * NS_PER_S  # the year 2001; whole seconds before are picture numbers
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _JPEG_SCAN, _JPEG_FILL = 0xDA, 0xFF
 
@@ -29,6 +30,13 @@ class PictureFolder:
     When all names are one prefix and a number, pictures are sorted by it and it is the stamp:
     seconds (`1305031452.791720.jpg`), nanoseconds (19 digits) or a plain number (`000123.jpg`).
     Otherwise they are sorted as people sort names, and the stamp is the position in that order.
+
+    Attributes:
+        path: The folder.
+        files: The pictures in order.
+        stamps_ns: The stamp of each.
+        is_numbered: Whether the stamps are from the names, rather than positions.
+        has_times: Whether the stamps are times, rather than positions or picture numbers.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -42,8 +50,10 @@ class PictureFolder:
         self.files = sorted((p for p in files if not p.name.startswith('.')), key=natural_key)
         if not self.files:
             raise SourceError(_no_pictures(self.path))
-        stamps = _stamps_of_names(self.files)
+        numbers = _numbers_of_names(self.files)
+        stamps = _stamps_of_numbers(numbers)
         self.is_numbered = stamps is not None
+        self.has_times = stamps is not None and _are_times(numbers, stamps)
         if stamps is None:
             stamps = [NS_PER_S * i for i in range(len(self.files))]
         order = np.argsort(stamps, kind='stable')
@@ -81,8 +91,7 @@ def read_picture(path: Path) -> np.ndarray:
         bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     if bgr is None:
         raise SourceError(
-            f'{path} is not a whole picture ({len(data)} bytes); copy it again, remove it, or '
-            'leave such pictures out with --skip-unreadable'
+            f'{path} is not a whole picture ({len(data)} bytes); copy it again or remove it'
         )
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
@@ -93,15 +102,27 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(p), p) if p.isdigit() else (1, 0, p.lower()) for p in parts if p]
 
 
-def _stamps_of_names(files: Iterable[Path]) -> list[int] | None:
-    """Return the numbers at the ends of the names; None if they are no sequence."""
+def _numbers_of_names(files: Iterable[Path]) -> list[str]:
+    """Return the numbers at the ends of the names; empty if the names have no common prefix."""
     matches = [_NUMBERED.fullmatch(file.stem) for file in files]
     if not all(matches) or len({match[1] for match in matches if match}) != 1:
-        return None
-    stamps = [parse_stamp_ns(match[2]) for match in matches if match]
-    numbers = [stamp for stamp in stamps if stamp is not None]
-    unique = len(set(numbers)) == len(stamps)
-    return numbers if unique else None
+        return []
+    return [match[2] for match in matches if match]
+
+
+def _stamps_of_numbers(numbers: Sequence[str]) -> list[int] | None:
+    """Return the stamps; None if there are none or they are no sequence."""
+    parsed = [parse_stamp_ns(number) for number in numbers]
+    stamps = [stamp for stamp in parsed if stamp is not None]
+    unique = len(set(stamps)) == len(parsed)
+    return stamps if stamps and unique else None
+
+
+def _are_times(numbers: Iterable[str], stamps_ns: Iterable[int]) -> bool:
+    """Tell times from picture numbers: `12.0`, 1305031452 and any fraction of a second."""
+    return any(not number.isdigit() for number in numbers) or any(
+        stamp % NS_PER_S or stamp >= _FIRST_TIME_NS for stamp in stamps_ns
+    )
 
 
 def _is_cut_off_jpeg(data: bytes) -> bool:

@@ -30,6 +30,10 @@ _JPEG_QUALITY = 85
 _UNKNOWN_POSITION, _UNKNOWN_ORIENTATION = np.full(3, np.nan), np.full(4, np.nan)
 
 
+class UnreadablePictureError(SourceError):
+    """A picture is damaged; `BuildOptions.skip_unreadable` would leave it out."""
+
+
 @dataclass(frozen=True)
 class BuildOptions:
     """How a map is built from source, poses and model.
@@ -131,7 +135,8 @@ class PlaceReader:
         """Yield each place with its prepared picture, or with None if it was done already.
 
         Raises:
-            SourceError: A picture cannot be read.
+            UnreadablePictureError: A picture is damaged and must not be left out.
+            SourceError: The source cannot be read.
             MapError: The source does not give the places again that were done.
         """
         selector = self._selector()
@@ -193,7 +198,7 @@ class PlaceReader:
             rgb = frame.rgb
         except SourceError as error:
             if not self._options.skip_unreadable:
-                raise
+                raise UnreadablePictureError(str(error)) from error
             logger.warning('left out: %s', error)
             self.dropped[UNREADABLE] += 1
             return None

@@ -29,7 +29,7 @@ _TUM_COLUMNS = 8
 _KITTI_COLUMNS = 12
 _UNIT_TOLERANCE = 0.05  # files round quaternions to a few digits; more is another convention
 _ROTATION_TOLERANCE = 0.01
-_MAX_STAMP_NS = 2**63 - 1
+_END_OF_TIME_S = 2**31  # ROS counts seconds in an int32: 2038-01-19
 _NS_PER_UNIT_FROM_DIGITS = ((18, 1), (15, 10**3), (12, 10**6), (0, NS_PER_S))
 
 # Column names of a CSV file, in lower case and without units, by what they hold.
@@ -110,7 +110,8 @@ def parse_stamp_ns(text: str) -> int | None:
     """Read a time stamp to the last digit; None if `text` is no stamp.
 
     Decimals are seconds. Integers are seconds (or plain picture numbers) up to 10 digits, and
-    milliseconds, microseconds or nanoseconds since 1970 from 12, 15 and 18 digits on.
+    milliseconds, microseconds or nanoseconds since 1970 from 12, 15 and 18 digits on. What a ROS
+    time cannot hold is none.
     """
     try:
         value = Decimal(text)
@@ -121,7 +122,7 @@ def parse_stamp_ns(text: str) -> int | None:
     digits = len(text) if text.isdigit() else 0
     ns_per_unit = next(ns for least, ns in _NS_PER_UNIT_FROM_DIGITS if digits >= least)
     stamp_ns = int((value * ns_per_unit).to_integral_value())
-    return stamp_ns if abs(stamp_ns) <= _MAX_STAMP_NS else None
+    return stamp_ns if -_END_OF_TIME_S <= stamp_ns // NS_PER_S < _END_OF_TIME_S else None
 
 
 def _guess_format(path: Path) -> str:
@@ -265,7 +266,10 @@ def _matrix(path: Path, rows: Sequence[Sequence[float]], columns: int) -> np.nda
 def _stamp(path: Path, line: int, text: str) -> int:
     stamp_ns = parse_stamp_ns(text)
     if stamp_ns is None:
-        raise SourceError(f'{path}, line {line}: {text!r} is no time stamp')
+        raise SourceError(
+            f'{path}, line {line}: {text!r} is no time stamp (a number up to '
+            f'{_END_OF_TIME_S - 1} s, the year 2038)'
+        )
     return stamp_ns
 
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from pathlib import PurePath
 from typing import Any, Protocol
 
@@ -137,13 +138,29 @@ def lookup_in_table(table: PoseTable, source: Source, *, max_gap_s: float) -> Po
     """Match a pose file with a source in the way its columns ask for.
 
     Raises:
-        SourceError: Rows without stamps or names do not fit the number of pictures.
+        SourceError: Rows without stamps or names do not fit the number of pictures, or the poses
+            have times and the pictures have none.
     """
     if table.names is not None:
         return PosesByName(table)
     if table.stamps_ns is not None:
+        if not source.has_times:
+            _check_whole(table, table.stamps_ns, source)
         return PosesByTime(table.trajectory, max_gap_s=max_gap_s)
     return PosesByRow(table, source)
+
+
+def _check_whole(table: PoseTable, stamps_ns: np.ndarray, source: Source) -> None:
+    """Refuse times where pictures have numbers: picture 10 was not taken after 10 seconds."""
+    fractions = stamps_ns % NS_PER_S
+    if fractions.any():
+        stamp = Decimal(int(stamps_ns[np.argmax(fractions > 0)])) / NS_PER_S
+        kind = 'the numbers in their names' if source.is_numbered else 'their order'
+        raise SourceError(
+            f'{table.path} has times (such as {stamp:f} s), but of the pictures of {source.path} '
+            f'only {kind} is known; give poses by image name (CSV) or row by row (KITTI), or name '
+            'the pictures by their stamps'
+        )
 
 
 def _sha256(*arrays: np.ndarray) -> str:

@@ -32,6 +32,7 @@ class VideoFile:
     """The frames of a video; stamps count from its start."""
 
     is_numbered = False
+    has_times = True
 
     def __init__(self, path: str | Path) -> None:
         """Open the video once to see that it is one.
@@ -93,6 +94,7 @@ class BagSource:
     """The pictures of one topic of a rosbag2."""
 
     is_numbered = False
+    has_times = True
 
     def __init__(
         self, path: str | Path, *, topic: str | None = None, stamps: str = 'header'

@@ -10,9 +10,10 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -23,6 +24,8 @@ from vpr_ros.errors import MapError
 
 SPOOL_VERSION = 1
 _RECORD = 'build.json'
+_KEYFRAMES = 'keyframes'
+_OUR_WORK = re.compile(rf'rows_\d{{9}}\.npy(\.tmp)?|{_KEYFRAMES}|{re.escape(_RECORD)}\.tmp')
 
 
 class Spool:
@@ -45,7 +48,7 @@ class Spool:
             resume: Go on with what is there; False: throw it away.
         """
         self.directory = map_directory.with_name(f'{map_directory.name}.partial')
-        self.keyframes = self.directory / 'keyframes'
+        self.keyframes = self.directory / _KEYFRAMES
         self._build = {'spool_version': SPOOL_VERSION, **build}
         self._dtype = np.dtype([('index', '<i8'), ('descriptor', '<f4', (size,))])
         self._resume = resume
@@ -114,8 +117,10 @@ class Spool:
         self._remember(rows)
 
     def discard(self) -> None:
-        """Remove the folder and all work in it."""
-        shutil.rmtree(self.directory, ignore_errors=True)
+        """Remove all work, and the folder if nothing of anyone else's is in it."""
+        with suppress(OSError):
+            self._empty()
+            self.directory.rmdir()
 
     def _acquire(self, lock: int) -> None:
         try:
@@ -133,10 +138,13 @@ class Spool:
         if path.exists() and not self._resume:
             self._empty()
         if not path.exists():
-            if foreign := sorted(path.name for path in self.directory.iterdir()):
+            names = sorted(path.name for path in self.directory.iterdir())
+            if foreign := [name for name in names if not _OUR_WORK.fullmatch(name)]:
                 raise MapError(
-                    f'{self.directory} is in the way and no unfinished map (it holds {foreign[0]})'
+                    f'{self.directory} is in the way and no unfinished map (it holds '
+                    f'{foreign[0]}); move or remove it'
                 )
+            self._empty()  # a start or an end that was killed
             with _written(path) as temporary:
                 temporary.write_text(json.dumps(self._build, indent=2) + '\n', encoding='utf-8')
             return
@@ -152,11 +160,17 @@ class Spool:
             )
 
     def _empty(self) -> None:
-        """Remove the work but not the folder, which carries the lock."""
-        for path in self.directory.glob('rows_*'):
-            path.unlink()
-        shutil.rmtree(self.keyframes, ignore_errors=True)
-        (self.directory / _RECORD).unlink()
+        """Remove the work but not the folder, which carries the lock.
+
+        Whenever this is killed, the next build can go on: rows go from the last to the first,
+        then their pictures, and the record, which says whose work it is, at the end.
+        """
+        for path in sorted(self.directory.iterdir(), reverse=True):
+            if path == self.keyframes:
+                shutil.rmtree(path)
+            elif _OUR_WORK.fullmatch(path.name):
+                path.unlink()
+        (self.directory / _RECORD).unlink(missing_ok=True)
 
     def _read_rows(self) -> None:
         for path in sorted(self.directory.glob('rows_*.npy')):

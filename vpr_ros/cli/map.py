@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from vpr_ros.pose_lookup import PoseLookup
     from vpr_ros.sources import BagSource, PictureFolder, VideoFile
 
+_DEFAULT_FRAME_ID = 'map'
 _CPU_BATCH = 4  # larger ones leave the cache: 16 % slower at 8, MobileNetV2 at 256x256
 _GPU_BATCH = 32
 _BAR_INTERVAL_S = 0.2
@@ -68,7 +69,10 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     _add_choice_options(build)
     output = build.add_argument_group('output')
     output.add_argument(
-        '--frame-id', type=_name, default='map', help='frame of the map (default map)'
+        '--frame-id',
+        type=_name,
+        metavar='FRAME',
+        help=f'frame of the map (default: that of the pose topic, else {_DEFAULT_FRAME_ID})',
     )
     output.add_argument(
         '--keep-pictures',
@@ -162,13 +166,14 @@ def _add_choice_options(build: argparse.ArgumentParser) -> None:
 
 def run_build(args: argparse.Namespace) -> int:
     """Build a map."""
+    from vpr_ros.errors import SourceError
     from vpr_ros.extractor import DescriptorExtractor
-    from vpr_ros.map_builder import BuildOptions, build_map
+    from vpr_ros.map_builder import BuildOptions, UnreadablePictureError, build_map
     from vpr_ros.resources import default_model
     from vpr_ros.sources import open_source
 
     source = open_source(args.source, topic=args.topic, stamps=args.stamps)
-    poses = _find_poses(args, source)
+    poses, frame_id = _find_poses(args, source)
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     is_on_cpu = extractor.provider == 'CPUExecutionProvider'
     defaults = BuildOptions()
@@ -178,7 +183,7 @@ def run_build(args: argparse.Namespace) -> int:
         min_angle_deg=_given(args.min_angle, defaults.min_angle_deg),
         picture_height=args.picture_height if args.keep_pictures else 0,
         skip_unreadable=args.skip_unreadable,
-        frame_id=args.frame_id,
+        frame_id=frame_id,
         batch_size=args.batch or (_CPU_BATCH if is_on_cpu else _GPU_BATCH),
     )
     print(f'model {extractor.info.name}; {extractor.provider_reason}', file=sys.stderr)
@@ -194,6 +199,10 @@ def run_build(args: argparse.Namespace) -> int:
                 overwrite=args.overwrite,
                 progress=bar.update,
             )
+    except UnreadablePictureError as error:
+        raise SourceError(
+            f'{error}; --skip-unreadable leaves damaged pictures out (and --no-resume starts over)'
+        ) from error
     except KeyboardInterrupt:
         print(
             f'\nthe work so far is kept in {args.out}.partial; the same command goes on there',
@@ -206,7 +215,8 @@ def run_build(args: argparse.Namespace) -> int:
 
 def _find_poses(
     args: argparse.Namespace, source: PictureFolder | VideoFile | BagSource
-) -> PoseLookup | None:
+) -> tuple[PoseLookup | None, str]:
+    """Return the poses, None if there are none, and the frame of the map."""
     from vpr_ros.errors import SourceError
     from vpr_ros.pose_files import read_poses
     from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
@@ -216,6 +226,7 @@ def _find_poses(
         raise SourceError(f'{source.path} is no rosbag2, so it has no topic {args.pose_topic}')
     lookup: PoseLookup | None = None
     origin = None
+    frame_id = args.frame_id or _DEFAULT_FRAME_ID
     if args.poses is not None:
         table = read_poses(args.poses, args.pose_format)
         lookup = lookup_in_table(table, source, max_gap_s=args.max_pose_gap)
@@ -224,6 +235,12 @@ def _find_poses(
         if found is not None:
             lookup = PosesByTime(found.trajectory, max_gap_s=args.max_pose_gap)
             origin = found.origin
+            frame_id = args.frame_id or found.frame_id or _DEFAULT_FRAME_ID
+            print(
+                f'{found.describe()}; frame of the map: {frame_id}; no camera extrinsic is '
+                'applied: places get these poses as they are',
+                file=sys.stderr,
+            )
             for reason, count in found.skipped.items():
                 print(f'poses left out: {count} {reason}', file=sys.stderr)
     if origin is not None:
@@ -236,7 +253,7 @@ def _find_poses(
         raise SourceError('--origin is for poses from a NavSatFix topic; this map has none')
     if lookup is None and (args.min_distance is not None or args.min_angle is not None):
         raise SourceError('--min-distance and --min-angle need poses; use --every without them')
-    return lookup
+    return lookup, frame_id
 
 
 class _Bar:
