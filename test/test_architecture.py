@@ -67,7 +67,9 @@ ARROWS = {
     ),
 }
 
-TRAINING_MAY_USE = 'errors evaluation extractor hashing model_ref place_map preprocess recognizer'
+TRAINING_MAY_USE = (
+    'errors evaluation extractor hashing model_ref picture_folder place_map preprocess recognizer'
+)
 
 ROS_MESSAGES = 'conversions node replay demo.live*'
 LIBRARIES = {

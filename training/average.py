@@ -32,6 +32,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument('output', type=Path)
     arguments = parser.parse_args(argv)
+    if len(arguments.checkpoints) < 2:
+        parser.error('name two checkpoints or more, then the file of their mean')
+    if arguments.output.exists():
+        parser.error(f'{arguments.output} is there already; choose another name for the mean')
     torch.save(average(arguments.checkpoints), arguments.output)
     return 0
 

@@ -18,14 +18,14 @@ import yaml
 class TrainConfig:
     """Settings of one run; a YAML file and `key=value` arguments state only what differs."""
 
-    name: str = 'efficientnet_lite0_mixvpr'  # of the model and of its run folder
+    name: str = 'mobilenetv2_mixvpr'  # of the model and of its run folder
 
     # Network
-    backbone: str = 'efficientnet_lite0'  # | efficientnet_lite1 | mobilenetv2 | resnet50
+    backbone: str = 'mobilenetv2'  # | efficientnet_lite0 | efficientnet_lite1 | resnet50
     frozen_stages: int = 12  # first stages of the backbone that keep their ImageNet weights
     aggregator: str = 'mixvpr'  # mixvpr | gem
-    height: int = 256  # input, pixels; a multiple of the backbone's stride
-    width: int = 256
+    height: int = 320  # input, pixels; a multiple of the backbone's stride
+    width: int = 320
     out_channels: int = 256  # mixvpr: descriptor size is out_channels * out_rows
     out_rows: int = 4
     mix_depth: int = 2
@@ -41,30 +41,30 @@ class TrainConfig:
     clips: str = 'ie_tower'  # walked clips
     holdout_every: int = 5  # each n-th place and clip is for validation, never for training
     views: int = 3  # K, views of a place in a batch
-    gsv_places: int = 22  # places of each source in a batch
-    camera_places: int = 5
-    clip_places: int = 5
+    gsv_places: int = 14  # places of each source in a batch
+    camera_places: int = 6
+    clip_places: int = 12
     min_place_distance_m: float = 25.0  # between GSV places of a batch
-    neighbours: int = 5  # places of a batch are drawn in such groups from one street or clip
+    neighbours: int = 4  # places of a batch are drawn in such groups from one street or clip
     night: float = 0.35  # probability that a view is turned into a night
     viewpoint: float = 1.0  # greatest strength of the change of viewpoint, 0 to 1
 
     # Optimisation
-    steps: int = 800
+    steps: int = 1300
     warmup_steps: int = 20
     decay_fraction: float = 0.8  # of the steps, at the end, over which the rates fall to zero
-    head_lr: float = 2e-4
-    backbone_lr: float = 7e-5
+    head_lr: float = 3e-4
+    backbone_lr: float = 1e-4
     weight_decay: float = 1e-3
     loss_alpha: float = 1.0  # multi-similarity: weight of positives
     loss_beta: float = 50.0  # weight of negatives
     loss_base: float = 0.0  # similarity at which a pair is neither
     miner_epsilon: float = 0.1
-    average_decay: float = 0.995  # a step, of the running mean of the weights; 0: no mean
-    precision: str = '32-true'  # of Lightning's Trainer, or bf16-mixed, 16-mixed: the trained part
-    validate_every: int = 100  # steps
-    threads: int = 1  # CPU threads of the network
-    workers: int = 1  # processes that prepare batches
+    average_decay: float = 0.99  # a step, of the running mean of the weights; 0: no mean
+    precision: str = 'bf16-mixed'  # of Lightning's Trainer, or 32-true, 16-mixed: the trained part
+    validate_every: int = 130  # steps
+    threads: int = 2  # CPU threads of the network
+    workers: int = 2  # processes that prepare batches
     seed: int = 190223
 
     def __post_init__(self) -> None:
@@ -73,6 +73,11 @@ class TrainConfig:
         for name in (*sizes, 'neighbours', 'steps', 'validate_every'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
+        if self.steps % self.validate_every:
+            raise ValueError(
+                f'steps ({self.steps}) must be a multiple of validate_every '
+                f'({self.validate_every}): checkpoints are written then'
+            )
         if self.views < 2:
             raise ValueError(f'views must be at least 2 to make a positive pair, not {self.views}')
         if self.holdout_every < 2:

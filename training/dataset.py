@@ -5,9 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -15,22 +13,11 @@ from torch.utils.data import Dataset, Sampler
 
 from training.augment import augment, random_window
 from training.places import Place, positions_m
+from vpr_ros.picture_folder import read_picture
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 STEPS_APART = 4  # between the first pictures of two places of one walk in a batch
 NEAREST = 4  # times the size of a group: how many of the nearest places it is drawn from
-
-
-def read_rgb(path: Path) -> np.ndarray:
-    """Read a picture file as uint8 RGB (H, W, 3).
-
-    Raises:
-        FileNotFoundError: The file is absent or no picture.
-    """
-    bgr = cv2.imread(str(path), cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if bgr is None:
-        raise FileNotFoundError(f'{path} cannot be read as a picture')
-    return np.ascontiguousarray(bgr[..., ::-1])
 
 
 class PlaceDataset(Dataset):
@@ -93,7 +80,7 @@ class PlaceDataset(Dataset):
         zoom = rng.uniform(1.0 - 0.4 * self._viewpoint, 1.0)
         views = [
             augment(
-                _mirror(read_rgb(place.pictures[chosen]), mirrored),
+                _mirror(read_picture(place.pictures[chosen]), mirrored),
                 rng,
                 size=self._size,
                 window=window,

@@ -41,7 +41,7 @@ class Answers:
         right: (Q,) whether it shows the place of the query.
         near: (Q,) whether it shows at least the vicinity of that place.
         best_elsewhere: (Q,) similarity of the best match outside the vicinity: what the query
-            would find in a map without its place.
+            would find in a map without its place; -inf where the map is all vicinity.
     """
 
     best: np.ndarray
@@ -59,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('models', nargs='+', type=Path, metavar='MODEL')
-    parser.add_argument('--config', type=Path, help='training config: where the data are')
+    parser.add_argument(
+        '--config',
+        type=Path,
+        help='of the run: data, what was held out',
+    )
     parser.add_argument(
         '--pair', nargs=2, type=Path, action='append', default=[], metavar=('REFERENCE', 'QUERY'),
         help='two traverses of one route, picture i of one at the place of picture i of the other',
@@ -70,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--record', action='store_true', help='write recall and threshold into the model file'
     )
     arguments = parser.parse_args(argv)
+    if arguments.record and arguments.config is None:
+        parser.error('--record needs --config, of the run that made the model: what it held out')
     _, validation = load_places(load_config(arguments.config))
     pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
     for asked in (*validation, *pairs):
@@ -124,12 +130,11 @@ def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
     most = max(len(rows) for rows in asked.vicinity)
     similarities, rows = place_map.search_batch(describe(model, asked.queries), top_k=most + 1)
     near = is_true(rows, asked.vicinity)
-    first_elsewhere = np.argmin(near, axis=1)  # there is one: a row more than can be near
     return Answers(
         best=similarities[:, 0],
         right=is_true(rows, asked.truth)[:, 0],
         near=near[:, 0],
-        best_elsewhere=similarities[np.arange(len(rows)), first_elsewhere],
+        best_elsewhere=np.where(near, -np.inf, similarities).max(axis=1),
     )
 
 

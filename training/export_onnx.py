@@ -22,14 +22,13 @@ import onnx
 import torch
 
 from training.config import TrainConfig, config_from_dict
-from training.dataset import read_rgb
 from training.models import Network, build_network
 from training.models.checkpoint import load_released_mixvpr, network_weights, read_checkpoint
-from training.places import PICTURE_SUFFIXES
 from vpr_ros import extractor
 from vpr_ros.errors import ModelError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.hashing import file_sha256
+from vpr_ros.picture_folder import PICTURE_SUFFIXES, read_picture
 from vpr_ros.preprocess import Preprocess
 
 OPSET = 17
@@ -129,7 +128,7 @@ def read_pictures(folder: Path, count: int = PARITY_PICTURES) -> list[np.ndarray
     files = sorted(p for p in Path(folder).rglob('*') if p.suffix.lower() in PICTURE_SUFFIXES)
     if not files:
         raise FileNotFoundError(f'no pictures in {folder}; the parity check needs some')
-    return [read_rgb(path) for path in files[:: -(-len(files) // count)]]
+    return [read_picture(path) for path in files[:: -(-len(files) // count)]]
 
 
 def export(

@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.picture_folder import PICTURE_SUFFIXES, natural_key
+
 EARTH_RADIUS_M = 6_371_000.0
 
 logger = logging.getLogger(__name__)
 
-PICTURE_SUFFIXES = ('.jpg', '.jpeg', '.png')
 # GSV-Cities gives each city its own range of place_id; file names hold the rest.
 IDS_PER_CITY = 100_000
 
@@ -144,8 +145,9 @@ def positions_m(places: Sequence[Place]) -> np.ndarray:
 
 
 def picture_files(folder: Path) -> list[Path]:
-    """Return the pictures of one folder, sorted by name."""
-    return sorted(p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURE_SUFFIXES)
+    """Return the pictures of one folder, `image10` after `image9`."""
+    files = [p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
+    return sorted(files, key=natural_key)
 
 
 def _picture_folders(root: Path) -> list[tuple[Path, list[Path]]]:

@@ -31,6 +31,9 @@ from training.pooling_start import start_as_pooling
 
 POOLING_START_BATCHES = 48  # about 5,000 pictures
 
+# What the optimiser and the weights of the interrupted run decide.
+NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'backbone_lr', 'weight_decay')
+
 logger = logging.getLogger(__name__)
 
 
@@ -51,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> Path:
     if checkpoint.is_dir():
         checkpoint = checkpoint / 'last.ckpt'
     before = config_from_dict(read_checkpoint(checkpoint)['config'])
-    config = config_from_dict(parse_overrides(arguments.overrides), before)
+    overrides = parse_overrides(arguments.overrides)
+    if fixed := sorted(set(overrides) & set(NOT_ON_RESUME)):
+        parser.error(
+            f'{", ".join(fixed)} cannot change with --resume; start a new run with '
+            f'weights={checkpoint}'
+        )
+    config = config_from_dict(overrides, before)
     return train(config, arguments.runs, resume=checkpoint)
 
 

@@ -15,9 +15,9 @@ from typing import TypeVar
 import numpy as np
 
 from training.augment import change_viewpoint, make_night
-from training.dataset import read_rgb
 from training.places import Place, picture_files, positions_m
 from vpr_ros.evaluation import positives_by_order
+from vpr_ros.picture_folder import read_picture
 
 VICINITY_M = 50.0  # street pictures nearer than this may show the same houses
 Picture = Callable[[], np.ndarray]  # reads, or makes, one uint8 RGB picture (H, W, 3)
@@ -88,7 +88,7 @@ def camera_set(places: Sequence[Place]) -> RetrievalSet:
     truth: list[np.ndarray] = []
     vicinity: list[np.ndarray] = []
     for place in places:
-        by_light = sorted(place.pictures, key=lambda path: float(read_rgb(path).mean()))
+        by_light = sorted(place.pictures, key=lambda path: float(read_picture(path).mean()))
         third = len(by_light) // 3
         vicinity += [len(references) + np.arange(len(windows) * third)] * len(windows) * third
         for window in windows:
@@ -167,7 +167,7 @@ def _near_places(places: Sequence[Place], radius_m: float) -> list[np.ndarray]:
 
 
 def _file(path: Path) -> Picture:
-    return partial(read_rgb, path)
+    return partial(read_picture, path)
 
 
 def _window(path: Path, window: tuple[float, float]) -> Picture:
@@ -183,17 +183,17 @@ def _night(path: Path, seed: int, size: tuple[int, int]) -> Picture:
 
 
 def _read_window(path: Path, window: tuple[float, float]) -> np.ndarray:
-    rgb = read_rgb(path)
+    rgb = read_picture(path)
     left, right = (int(edge * rgb.shape[1]) for edge in window)
     return np.ascontiguousarray(rgb[:, left:right])
 
 
 def _read_aside(path: Path, seed: int, size: tuple[int, int]) -> np.ndarray:
-    return change_viewpoint(read_rgb(path), np.random.default_rng(seed), size=size)
+    return change_viewpoint(read_picture(path), np.random.default_rng(seed), size=size)
 
 
 def _read_night(path: Path, seed: int, size: tuple[int, int]) -> np.ndarray:
     rng = np.random.default_rng(seed)
-    rgb = change_viewpoint(read_rgb(path), rng, size=size, strength=0.5)
+    rgb = change_viewpoint(read_picture(path), rng, size=size, strength=0.5)
     light = make_night(rgb.astype(np.float32) / 255.0, rng)
     return (light.clip(0.0, 1.0) * 255.0).astype(np.uint8)

@@ -39,6 +39,8 @@ def small_run(rendered_gsv: Path) -> list[str]:
     return [
         f'data={rendered_gsv.parent}',
         f'gsv={rendered_gsv.name}',
+        'backbone=efficientnet_lite0',
+        'precision=32-true',
         'cameras=',
         'clips=',
         'height=64',

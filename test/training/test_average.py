@@ -25,7 +25,17 @@ def test_the_mean_of_the_weights_with_the_settings_of_the_last(tmp_path):
     assert mean['config']['seed'] == 6
 
 
+def test_a_forgotten_output_overwrites_no_checkpoint(tmp_path, capsys):
+    paths = [str(write(tmp_path / f'{i}.ckpt', float(i))) for i in (1, 2, 3)]
+    for given, text in ((paths[:2], 'two checkpoints or more'), (paths, 'is there already')):
+        with pytest.raises(SystemExit):
+            main(given)
+        assert text in capsys.readouterr().err
+    weights = read_checkpoint(tmp_path / '3.ckpt')['state_dict']
+    assert weights['network.backbone.model.w'].tolist() == [3.0, 3.0]
+
+
 def test_other_networks_are_refused(tmp_path):
-    paths = [write(tmp_path / 'a.ckpt', 1.0), write(tmp_path / 'b.ckpt', 1.0, height=320)]
+    paths = [write(tmp_path / 'a.ckpt', 1.0), write(tmp_path / 'b.ckpt', 1.0, height=256)]
     with pytest.raises(ValueError, match=r"b\.ckpt is of another network .* \['height'\]"):
         average(paths)

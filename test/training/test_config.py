@@ -12,9 +12,9 @@ CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'training' / 'configs').
 
 def test_file_then_arguments_replace_the_defaults(tmp_path):
     file = tmp_path / 'some.yaml'
-    file.write_text('steps: 7\nhead_lr: 1e-3\ncities: [Rome, Paris]\n')
-    config = load_config(file, ['steps=9', 'night=0', 'pooling_start=false', 'gsv='])
-    assert (config.steps, config.head_lr, config.night) == (9, 1e-3, 0.0)
+    file.write_text('steps: 260\nhead_lr: 1e-3\ncities: [Rome, Paris]\n')
+    config = load_config(file, ['steps=390', 'night=0', 'pooling_start=false', 'gsv='])
+    assert (config.steps, config.head_lr, config.night) == (390, 1e-3, 0.0)
     assert config.cities == ('Rome', 'Paris')
     assert config.pooling_start is False
     assert config.gsv == ''
@@ -22,7 +22,7 @@ def test_file_then_arguments_replace_the_defaults(tmp_path):
 
 
 def test_yaml_round_trip(tmp_path):
-    config = TrainConfig(cities=('Rome',), steps=3)
+    config = TrainConfig(cities=('Rome',), steps=260)
     (tmp_path / 'config.yaml').write_text(config.to_yaml())
     assert load_config(tmp_path / 'config.yaml') == config
 
@@ -43,6 +43,7 @@ def test_unknown_keys_are_refused_by_name():
         ('name=3', 'name must be a str, not 3'),
         ('cities=Rome', "cities must be a list of texts, not 'Rome'"),
         ('steps=0', 'steps must be at least 1, not 0'),
+        ('steps=150', r'steps \(150\) must be a multiple of validate_every \(130\)'),
         ('views=1', 'views must be at least 2'),
         ('night=1.5', 'night must be within 0 and 1'),
         ('steps', "'steps' is not of the form key=value"),

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import shutil
 from pathlib import Path
 
@@ -26,6 +27,9 @@ def test_answers_of_the_runtime(tiny_model, textured_pictures):
     assert answers.best == pytest.approx([1, 1, 1], abs=1e-5)
     assert (answers.best_elsewhere[:2] < 0.99).all()
     assert answers.best_elsewhere[2] == answers.best[2]
+    everywhere = dataclasses.replace(asked, vicinity=[np.arange(20)] * 3)
+    answers = answer(DescriptorExtractor(tiny_model, device='cpu'), everywhere)
+    assert (answers.best_elsewhere == -np.inf).all()
 
 
 def test_a_step_of_a_walk_asks_for_its_neighbours():

@@ -6,12 +6,12 @@ import torch
 
 from training import export_onnx
 from training.config import TrainConfig
-from training.dataset import read_rgb
 from training.models import build_network
 from training.places import gsv_cities
 from vpr_ros import extractor
 from vpr_ros.errors import ModelError
 from vpr_ros.hashing import file_sha256
+from vpr_ros.picture_folder import read_picture
 
 CONFIG = TrainConfig(
     name='small', backbone='mobilenetv2', height=64, width=64, out_channels=16, out_rows=2
@@ -28,7 +28,7 @@ def checkpoint(tmp_path_factory, rendered_gsv):
     """A checkpoint of train.py with random weights whose features vary over the picture."""
     torch.manual_seed(0)
     network = build_network(CONFIG).train()
-    rgbs = [read_rgb(p.pictures[0])[:64, :64] for p in gsv_cities(rendered_gsv)]
+    rgbs = [read_picture(p.pictures[0])[:64, :64] for p in gsv_cities(rendered_gsv)]
     network(torch.from_numpy(np.stack(rgbs)))  # moves the batch norms to this scale
     path = tmp_path_factory.mktemp('checkpoint') / 'best.ckpt'
     weights = {f'network.{key}': value for key, value in network.state_dict().items()}

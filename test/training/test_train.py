@@ -62,8 +62,9 @@ def test_a_run_goes_on_where_it_stopped(finished, runs):
     assert checkpoint['global_step'] == 6
     assert list(metrics(resumed, 'val/recall')) == [5]
     assert (resumed / 'resumed_from.txt').read_text().strip() == str(finished / 'last.ckpt')
-    with pytest.raises(SystemExit):
-        train.main(['--resume', str(finished), '--config', 'x.yaml'])
+    for more in (['--config', 'x.yaml'], ['head_lr=1e-5']):
+        with pytest.raises(SystemExit):
+            train.main(['--resume', str(finished), *more])
 
 
 def test_checkpoints_hold_the_running_mean_of_the_weights(finished):
@@ -97,6 +98,6 @@ def test_the_loss_falls_on_a_batch(small_run):
 
 
 def test_learning_rate_rises_stays_and_falls():
-    config = TrainConfig(steps=100, warmup_steps=10, decay_fraction=0.4)
+    config = TrainConfig(steps=100, validate_every=50, warmup_steps=10, decay_fraction=0.4)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 50, 80, 100)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
