@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`vpr demo` as a user runs it: the real node, real DDS, a short drive; and what goes wrong."""
 
+import json
 import os
 import re
 import signal
@@ -15,7 +16,21 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('vpr_msgs.msg')
 
+from node_process import free_domain
+from std_msgs.msg import Header
+from vpr_msgs.msg import LoopClosure
+
+from vpr_ros import bag_writer
+from vpr_ros.bag_messages import header
+from vpr_ros.bag_writer import BagWriter
+from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.demo import live
 from vpr_ros.demo.node_process import NodeError, NodeProcess
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.map_builder import build_map
+from vpr_ros.pose_lookup import PosesByTime
+from vpr_ros.replay import Sent
+from vpr_ros.sources import BagSource
 
 pytestmark = pytest.mark.ros
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -101,6 +116,56 @@ def test_two_folders_are_recognised(tiny_model, folders, tmp_path):
     assert number(text, 'oldest answer') < 500
 
 
+def test_real_pictures_are_recognised_by_the_shipped_model(vpr_data, tmp_path):
+    for name in ('day_left', 'day_right'):
+        (tmp_path / name).mkdir()
+        for path in sorted((vpr_data / 'gardens_point' / name).iterdir())[60:80]:
+            (tmp_path / name / path.name).symlink_to(path.resolve())
+    process = vpr(
+        'demo', '--out', tmp_path / 'out', '--rate', 15, '--tolerance', 2,
+        '--reference', tmp_path / 'day_left', '--query', tmp_path / 'day_right',
+    )  # fmt: skip
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert 'map of 20 places' in text
+    assert number(text, 'pictures sent') == 20
+    processed = number(text, 'processed')
+    assert processed >= 10  # the machine may be busy; none may be unaccounted for
+    assert processed + number(text, 'dropped') + number(text, 'overtaken') == 20
+    assert f'of the {processed:.0f} processed pictures of mapped places' in text
+    assert 0 < number(text, 'candidates') <= processed
+    assert number(text, 'precision') >= 90
+    assert number(text, 'recall@1') >= 80
+    assert cv2.imread(str(tmp_path / 'out' / 'demo.png')).shape == (1000, 1600, 3)
+    assert json.loads((tmp_path / 'out' / 'map' / 'map.json').read_text())
+
+
+def test_an_ordinary_bag_is_played_but_not_judged(
+    tiny_model, textured_pictures, tmp_path, monkeypatch
+):
+    """Two cameras, no stamps, and odometry that begins at zero in every drive."""
+    monkeypatch.setattr(bag_writer, 'header', lambda _, frame_id: header(0, frame_id))
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(textured_pictures(10)):
+            stamp_ns = 10**18 + i * 10**8
+            for camera in ('/left', '/right'):
+                bag.add_image(camera, rgb, stamp_ns, camera[1:])
+            bag.add_odometry('/odom', [2.0 * i, 0, 0], [0, 0, 0, 1], stamp_ns)
+    source = BagSource(tmp_path / 'bag', topic='/left', stamps='record')
+    poses = PosesByTime(source.poses('/odom').trajectory, max_gap_s=1.0)
+    build_map(source, DescriptorExtractor(tiny_model), tmp_path / 'map', poses=poses)
+    process = vpr(
+        'demo', '--out', tmp_path / 'out', '--model', tiny_model, '--map', tmp_path / 'map',
+        '--bag', tmp_path / 'bag', '--topic', '/right', '--stamps', 'record',
+    )  # fmt: skip
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert number(text, 'pictures sent') == 10
+    assert number(text, 'candidates') > 0
+    assert 'not known' in text and '--truth-topic' in text
+    assert 'precision' not in text and 'recall' not in text
+
+
 def test_ended_by_a_signal_it_leaves_no_node_behind(tiny_model, folders, tmp_path):
     process = vpr(
         'demo', '--out', tmp_path / 'out', '--model', tiny_model, '--rate', 1,
@@ -140,6 +205,25 @@ def test_a_node_that_dies_is_reported_with_its_own_words(tmp_path):
                 node.check()
                 time.sleep(0.05)
     assert 'no_such_parameter' in str(error.value)
+
+
+def test_a_node_that_falls_silent_is_an_error(tmp_path, monkeypatch):
+    monkeypatch.setattr(live, 'ANSWER_TIMEOUT_S', 0.2)
+    (tmp_path / 'log').write_text('its last words')
+    process = NodeProcess({}, log=tmp_path / 'log', environment={})
+
+    def answer(picture):
+        stamp = stamp_msg_from_ns((picture + 1) * 10**9)
+        return LoopClosure(header=Header(stamp=stamp))
+
+    with live._listener(free_domain()) as listener:
+        for picture in range(3):
+            listener.remember(Sent(picture, (picture + 1) * 10**9, time.monotonic(), 0.0))
+        listener._on_answer(answer(0))
+        with pytest.raises(NodeError, match=r'last picture, number 2, .*1 of 3.*\n.*last words'):
+            listener.wait_for_last_answer(process)
+        listener._on_answer(answer(2))
+        listener.wait_for_last_answer(process)  # picture 1 was replaced; that is no error
 
 
 @pytest.mark.parametrize(

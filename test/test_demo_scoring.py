@@ -2,6 +2,7 @@
 """Known answers of the demo's scoring, and its bar."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -54,6 +55,29 @@ def test_an_unknown_orientation_is_not_compared_but_an_unknown_position_matches_
     assert rows.tolist() == [0]
 
 
+def test_a_picture_taken_nobody_knows_where_has_no_truth():
+    places = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
+    query = Track(np.array([[np.nan] * 3, [0.0, 0, 0]]), np.full((2, 4), np.nan))
+    unknown, known = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    assert unknown is None
+    assert known.tolist() == [0]
+
+
+def test_pictures_without_a_pose_are_judged_neither_right_nor_wrong():
+    positives = [np.array([0]), None, None, np.array([0])]
+    answers = [answer(0, 10), answer(1, 12), answer(2, 12, accepted=False), answer(3, 11)]
+    result = score(answers, positives, PLACE_IDS, COUNTS)
+    assert result.verdicts == (
+        Verdict.RIGHT, Verdict.UNJUDGED, Verdict.UNJUDGED, Verdict.WRONG,
+    )  # fmt: skip
+    assert result.accepted == 3
+    assert result.num_places == 2
+    assert result.precision == result.recall == result.recall_at_1 == 0.5
+    text = table(result, threshold=0.5, truth='near', seconds=1.0)
+    assert re.search('not judged +2 +processed pictures without a pose', text)
+    assert 'of all judged candidates' in text
+
+
 def test_score_of_five_answers_by_hand():
     positives = [
         np.array([0]),
@@ -87,7 +111,9 @@ def test_without_truth_nothing_is_judged():
     assert result.verdicts == (Verdict.UNJUDGED,)
     assert math.isnan(result.precision)
     assert math.isnan(result.recall)
-    assert 'not known' in table(result, threshold=0.5, truth='none', seconds=1.0)
+    text = table(result, threshold=0.5, truth='nobody said', seconds=1.0)
+    assert 'not known   nobody said' in text
+    assert not any(word in text for word in ('precision', 'recall', 'wrong'))
 
 
 def test_no_answers_score_as_unknown_not_as_perfect():

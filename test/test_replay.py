@@ -18,6 +18,8 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CameraInfo, Image
 
+from vpr_ros import bag_writer
+from vpr_ros.bag_messages import header
 from vpr_ros.bag_writer import BagWriter
 from vpr_ros.conversions import rgb_from_image, stamp_ns_from_msg
 from vpr_ros.replay import Player, bag_events, picture_events
@@ -110,6 +112,24 @@ def test_a_bag_arrives_in_order_at_its_own_pace_with_present_stamps(dds, recordi
     assert np.median(gaps) == pytest.approx(1 / RATE_HZ, rel=0.2)
     infos = {stamp_ns_from_msg(msg.header.stamp) for msg in ears.infos}
     assert infos == set(stamps[1::2])  # equal stamps stay equal
+
+
+def test_a_bag_without_stamps_plays_by_the_time_of_recording(tmp_path, monkeypatch):
+    monkeypatch.setattr(bag_writer, 'header', lambda _, frame_id: header(0, frame_id))
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i in range(3):
+            stamp_ns = 10**18 + i * 10**8
+            for camera in ('/left', '/right'):
+                bag.add_image(camera, np.full((8, 8, 3), i, np.uint8), stamp_ns, camera[1:])
+            bag.add_odometry('/odom', [i, 0, 0], [0, 0, 0, 1], stamp_ns + 1)
+    source = BagSource(tmp_path / 'bag', topic='/right', stamps='record')
+    events = list(bag_events(source))
+    assert [(event.topic, event.stamp_ns - 10**18) for event in events] == [
+        (topic, i * 10**8 + after)
+        for i in range(3)
+        for topic, after in (('image', 0), ('odom', 1))
+    ]
+    assert events[0].message.header.frame_id == 'right'
 
 
 def test_pictures_without_times_get_a_rate(dds, recording):

@@ -114,7 +114,7 @@ class Bag:
                 lists what is in the bag.
         """
         if wanted is not None:
-            return self._named_topic(wanted, PICTURE_TYPES, option='--topic')
+            return self._named_topic(wanted, PICTURE_TYPES)
         candidates = self._topics_of(PICTURE_TYPES)
         names = {topic.name for topic in candidates}
         candidates = [
@@ -136,7 +136,7 @@ class Bag:
             SourceError: No such topic, not a topic of poses, or several and none was named.
         """
         if wanted is not None:
-            return self._named_topic(wanted, POSE_TYPES, option='--pose-topic')
+            return self._named_topic(wanted, POSE_TYPES)
         candidates = self._topics_of(POSE_TYPES)
         if len(candidates) > 1:
             raise SourceError(
@@ -201,19 +201,17 @@ class Bag:
     def _topics_of(self, msgtypes: Sequence[str]) -> list[Topic]:
         return [t for t in self.topics.values() if t.msgtype in msgtypes and t.count > 0]
 
-    def _named_topic(self, wanted: str, msgtypes: Sequence[str], *, option: str) -> Topic:
+    def _named_topic(self, wanted: str, msgtypes: Sequence[str]) -> Topic:
         topic = self.topics.get(wanted) or self.topics.get(f'/{wanted}')
         if topic is None:
-            raise SourceError(
-                f'{self.path} has no topic {wanted} ({option}); it holds\n{self.describe()}'
-            )
+            raise SourceError(f'{self.path} has no topic {wanted}; it holds\n{self.describe()}')
         if topic.msgtype not in msgtypes:
             raise SourceError(
-                f'{self.path}: {topic.name} ({option}) is a {topic.msgtype}; accepted are '
+                f'{self.path}: {topic.name} is a {topic.msgtype}; accepted are '
                 f'{", ".join(msgtypes)}; the bag holds\n{self.describe()}'
             )
         if topic.count == 0:
-            raise SourceError(f'{self.path}: {topic.name} ({option}) has no messages')
+            raise SourceError(f'{self.path}: {topic.name} has no messages')
         return topic
 
     def _choice(self, what: str, candidates: Sequence[Topic], option: str) -> str:

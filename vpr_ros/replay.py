@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,7 +101,10 @@ def picture_events(
 
 
 def bag_events(source: BagSource) -> Iterator[Event]:
-    """The pictures of a bag, and camera_info and odometry where the bag has them, by time."""
+    """The pictures of a bag, and camera_info and odometry where the bag has them, by time.
+
+    Every message has its time from where the source takes that of its pictures: header or record.
+    """
     streams = [picture_events(source, frame_id=_frame_id(source))]
     with Bag(source.path) as bag:
         others = [
@@ -111,13 +113,15 @@ def bag_events(source: BagSource) -> Iterator[Event]:
         ]
     for found, name, message_type in others:
         if found is not None:
-            streams.append(_message_events(source.path, found, name, message_type))
+            streams.append(
+                _message_events(Bag(source.path, source.stamps), found, name, message_type)
+            )
     return heapq.merge(*streams, key=lambda event: event.stamp_ns)
 
 
 def _frame_id(source: BagSource) -> str:
     """Frame of the camera, as the first picture has it."""
-    with Bag(source.path) as bag:
+    with Bag(source.path, source.stamps) as bag:
         _, message = next(bag.messages(source.topic))
     return message.header.frame_id
 
@@ -128,8 +132,8 @@ def _only(bag: Bag, msgtype: str) -> Topic | None:
     return found[0] if len(found) == 1 else None
 
 
-def _message_events(path: Path, topic: Topic, name: str, message_type: type) -> Iterator[Event]:
-    with Bag(path) as bag:
+def _message_events(bag: Bag, topic: Topic, name: str, message_type: type) -> Iterator[Event]:
+    with bag:
         for stamp_ns, msg in bag.messages(topic):
             cdr = bytes(TYPESTORE.serialize_cdr(msg, topic.msgtype))
             yield Event(stamp_ns, name, deserialize_message(cdr, message_type))

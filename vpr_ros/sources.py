@@ -111,7 +111,7 @@ class BagSource:
             SourceError: No bag, or no such topic, or several and none was named.
         """
         self.path = Path(path)
-        self._stamps = stamps
+        self.stamps = stamps
         with Bag(self.path, stamps) as bag:
             self.topic = bag.picture_topic(topic)
 
@@ -122,7 +122,7 @@ class BagSource:
 
     def frames(self) -> Iterator[Frame]:
         """Yield the pictures in the order of recording."""
-        with Bag(self.path, self._stamps) as bag:
+        with Bag(self.path, self.stamps) as bag:
             for index, (stamp_ns, msg) in enumerate(bag.messages(self.topic)):
                 name = f'{self.topic.name} {stamp_ns / NS_PER_S:.3f} s'
                 yield Frame(index, stamp_ns, name, functools.partial(self._decode, msg, index))
@@ -139,7 +139,7 @@ class BagSource:
         Raises:
             SourceError: No such topic, several and none was named, or nothing usable on it.
         """
-        with Bag(self.path, self._stamps) as bag:
+        with Bag(self.path, self.stamps) as bag:
             chosen = bag.pose_topic(topic)
             return None if chosen is None else read_bag_poses(bag, chosen, origin=origin)
 
@@ -150,7 +150,7 @@ class BagSource:
             'bag': str(self.path.resolve()),
             'files_sha256': files_sha256(files),
             'topic': self.topic.name,
-            'stamps': self._stamps,
+            'stamps': self.stamps,
         }
 
     def _decode(self, msg: Any, index: int) -> np.ndarray:

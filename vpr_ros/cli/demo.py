@@ -12,6 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from vpr_ros.cli.evaluate import _tolerance
 from vpr_ros.errors import ModelError, SourceError
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     folders.add_argument('--query', type=Path, metavar='DIR', help='pictures to recognise')
     folders.add_argument(
         '--tolerance',
-        type=int,
+        type=_tolerance,
         default=2,
         metavar='N',
         help='picture i is right within N pictures (default %(default)s)',
@@ -59,6 +60,20 @@ def add_parser(subparsers: Any) -> None:
     bags = parser.add_argument_group('a bag against a map')
     bags.add_argument('--bag', type=Path, metavar='BAG', help='rosbag2 with the pictures')
     bags.add_argument('--map', type=Path, metavar='DIR', help='map directory')
+    bags.add_argument(
+        '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
+    )
+    bags.add_argument(
+        '--stamps',
+        choices=('header', 'record'),
+        help='times in the bag: of the message headers or of recording (default header)',
+    )
+    bags.add_argument(
+        '--truth-topic',
+        metavar='TOPIC',
+        help="poses of this topic are in the map's frame: judge by them (default: the ground "
+        "truth of the demo's own bags; nothing is judged by other poses)",
+    )
     town = parser.add_argument_group('the rendered town')
     town.add_argument('--seed', type=int, default=0, help='another town (default %(default)s)')
     town.add_argument(
@@ -94,7 +109,7 @@ def _run(args: argparse.Namespace, begin: float) -> int:
     threshold = extractor.info.min_similarity
     if threshold is None:
         raise ModelError(f'{model} records no threshold (vpr.min_similarity), the demo needs one')
-    out = _fresh_folder(args.out)
+    out = _fresh_folder(args.out, args)
     trial = _trial(args, out, extractor)
     print(f'vpr demo: {trial.title}')
     print(
@@ -120,6 +135,13 @@ def _check(args: argparse.Namespace) -> None:
             raise SourceError(f'--{given[0]} needs --{missing} beside it')
     if args.reference is not None and args.bag is not None:
         raise SourceError('give either --reference and --query, or --bag and --map')
+    for name in ('topic', 'stamps', 'truth_topic'):
+        if args.bag is None and getattr(args, name) is not None:
+            raise SourceError(f'--{name.replace("_", "-")} is for --bag, which is not given')
+    _check_values(args)
+
+
+def _check_values(args: argparse.Namespace) -> None:
     for name in ('rate', 'spacing'):
         if not getattr(args, name) > 0:
             raise SourceError(f'--{name} must be positive, not {getattr(args, name)}')
@@ -144,7 +166,14 @@ def _trial(args: argparse.Namespace, out: Path, extractor: DescriptorExtractor) 
             progress=progress,
         )
     elif args.bag is not None:
-        trial = trials.bag_trial(args.bag, args.map, extractor)
+        trial = trials.bag_trial(
+            args.bag,
+            args.map,
+            extractor,
+            topic=args.topic,
+            stamps=args.stamps or 'header',
+            truth_topic=args.truth_topic,
+        )
     else:
         trial = trials.town_trial(
             out, extractor, progress=progress, spacing_m=args.spacing, seed=args.seed
@@ -187,18 +216,43 @@ def _judge(result: Score) -> int:
     return 1 if short else 0
 
 
-def _fresh_folder(out: Path) -> Path:
-    """Empty what an earlier demo left; a folder of anybody else's is refused."""
+def _fresh_folder(out: Path, args: argparse.Namespace) -> Path:
+    """Remove what this demo writes anew; a folder of anybody else's is refused.
+
+    Raises:
+        SourceError: `out` cannot be used, or an input lies in what would be removed.
+    """
     marker = out / _MARKER
     if out.exists() and not out.is_dir():
         raise SourceError(f'{out} is a file; --out needs a folder')
     if out.is_dir() and any(out.iterdir()) and not marker.exists():
         raise SourceError(f'{out} holds other things than an earlier demo: choose another --out')
-    for name in ('lap_1', 'lap_2', 'map', 'map.partial'):
-        shutil.rmtree(out / name, ignore_errors=True)
+    replaced = [out / name for name in _written_anew(args)]
+    for name in ('reference', 'query', 'bag', 'map', 'model'):
+        _check_is_kept(name, getattr(args, name), replaced)
+    for folder in replaced:
+        shutil.rmtree(folder, ignore_errors=True)
     out.mkdir(parents=True, exist_ok=True)
     marker.touch()
     return out
+
+
+def _written_anew(args: argparse.Namespace) -> tuple[str, ...]:
+    """Folders below --out that this kind of demo writes."""
+    if args.bag is not None:
+        return ()
+    maps = ('map', 'map.partial')
+    return maps if args.reference is not None else ('lap_1', 'lap_2', *maps)
+
+
+def _check_is_kept(name: str, path: Path | None, replaced: list[Path]) -> None:
+    """Refuse an input that this very demo would remove."""
+    for folder in replaced:
+        if path is not None and path.resolve().is_relative_to(folder.resolve()):
+            raise SourceError(
+                f'{path} (--{name}) lies in {folder}, which this demo replaces: '
+                'choose another --out'
+            )
 
 
 def _end_cleanly(signum: int, frame: FrameType | None) -> None:

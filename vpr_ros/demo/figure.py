@@ -184,7 +184,7 @@ def _draw_similarity(
 ) -> None:
     numbers = np.array([answer.picture for answer in answers])
     if trial.positives is not None:
-        unknown = np.array([len(rows) == 0 for rows in trial.positives], float)
+        unknown = np.array([rows is not None and not len(rows) for rows in trial.positives], float)
         axes.fill_between(
             np.arange(len(unknown)),
             0,

@@ -168,20 +168,23 @@ class Listener:
         """Wait for the answer to the last picture, which no newer one replaced, and the counts.
 
         Raises:
-            NodeError: No answer came at all, or the node died.
+            NodeError: The last picture stays unanswered, or the node died.
         """
         if not self._sent:
             raise NodeError('no picture was played: the source is empty')
         last = max(sent.picture for sent in self._sent.values())
 
-        def done() -> bool:
-            answered = bool(self.answers) and self.answers[-1].picture == last
-            return answered and self._count('processed') >= len(self.answers)
+        def answered() -> bool:
+            return any(answer.picture == last for answer in reversed(self.answers))
 
-        timed_out = self._wait(done, ANSWER_TIMEOUT_S, process)
-        if timed_out and not self.answers:
+        def done() -> bool:
+            return answered() and self._count('processed') >= len(self.answers)
+
+        if self._wait(done, ANSWER_TIMEOUT_S, process) and not answered():
             raise NodeError(
-                f'the node answered none of {len(self._sent)} pictures; {process.log_tail()}'
+                f'the node did not answer the last picture, number {last}, within '
+                f'{ANSWER_TIMEOUT_S:g} s ({len(self.answers)} of {len(self._sent)} pictures were '
+                f'answered); {process.log_tail()}'
             )
 
     def counts(self) -> Counts:

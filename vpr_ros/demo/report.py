@@ -17,8 +17,7 @@ def _percent(fraction: float) -> str:
 
 def table(score: Score, *, threshold: float, truth: str, seconds: float) -> str:
     """The numbers of a run, one a line, each with what it means."""
-    counts, verdicts = score.counts, score.verdicts
-    wrong_new = sum(v is Verdict.WRONG for v in verdicts)
+    counts = score.counts
     rows = [
         ('pictures sent', f'{counts.sent}', f'in {seconds:.1f} s'),
         ('  received', f'{counts.received}', 'by the node'),
@@ -26,18 +25,7 @@ def table(score: Score, *, threshold: float, truth: str, seconds: float) -> str:
         ('  processed', f'{counts.processed}', 'answered on ~/loop_closures'),
         ('  dropped', f'{counts.dropped}', 'a newer one came while the network was busy'),
         ('candidates', f'{score.accepted}', f'similarity {threshold:.3f} or more'),
-        ('  wrong', 'not known' if math.isnan(score.precision) else f'{wrong_new}', truth),
-        (
-            'precision',
-            _percent(score.precision),
-            'of all candidates, never-mapped places included',
-        ),
-        (
-            'recall',
-            _percent(score.recall),
-            f'of the {score.num_places} processed pictures of mapped places',
-        ),
-        ('recall@1', _percent(score.recall_at_1), 'the same, whatever the similarity'),
+        *_judgement(score, truth),
         ('latency p50', f'{score.latency.p50_ms:.0f} ms', 'from publishing to the answer'),
         ('latency p95', f'{score.latency.p95_ms:.0f} ms', ''),
         ('oldest answer', f'{1e3 * score.max_age_s:.0f} ms', 'picture stamp to publication'),
@@ -45,6 +33,30 @@ def table(score: Score, *, threshold: float, truth: str, seconds: float) -> str:
     return '\n'.join(
         f'  {name:<16}{value:>10}   {meaning}'.rstrip() for name, value, meaning in rows
     )
+
+
+def _judgement(score: Score, truth: str) -> list[tuple[str, str, str]]:
+    """The rows that need the truth; where nothing could be judged, one that says why."""
+    unjudged = score.verdicts.count(Verdict.UNJUDGED)
+    if unjudged and unjudged == len(score.verdicts):
+        return [('truth', 'not known', truth)]
+    rows = [
+        ('  wrong', f'{score.verdicts.count(Verdict.WRONG)}', truth),
+        (
+            'precision',
+            _percent(score.precision),
+            f'of all {"judged " if unjudged else ""}candidates, never-mapped places included',
+        ),
+        (
+            'recall',
+            _percent(score.recall),
+            f'of the {score.num_places} processed pictures of mapped places',
+        ),
+        ('recall@1', _percent(score.recall_at_1), 'the same, whatever the similarity'),
+    ]
+    if unjudged:
+        rows.insert(1, ('  not judged', f'{unjudged}', 'processed pictures without a pose'))
+    return rows
 
 
 def below_bar(score: Score) -> list[str]:

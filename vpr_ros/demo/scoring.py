@@ -5,7 +5,8 @@ Definitions, printed with the numbers: a map place is true for a picture if it l
 metres and degrees of where the picture was taken (or, for folders, within so many pictures). A
 closure is accepted if the node did not reject it. Precision: share of the accepted closures whose
 best match is true; those given where the map has no true place are in it, and wrong. Recall: share
-of the processed pictures with a true place that were accepted with a true best match.
+of the processed pictures with a true place that were accepted with a true best match. A picture
+taken nobody knows where is in neither.
 """
 
 from __future__ import annotations
@@ -101,13 +102,16 @@ class Track:
 
 def positives_by_pose(
     queries: Track, places: Track, *, within_m: float, within_deg: float
-) -> list[np.ndarray]:
-    """For each query the map rows within a distance and an angle of it.
+) -> list[np.ndarray | None]:
+    """For each query the map rows within a distance and an angle of it; None: place unknown.
 
     Orientations that are unknown (NaN) are not compared.
     """
-    positives = []
+    positives: list[np.ndarray | None] = []
     for position, orientation in zip(queries.positions, queries.orientations_xyzw, strict=True):
+        if not np.isfinite(position).all():
+            positives.append(None)
+            continue
         near = np.linalg.norm(places.positions - position, axis=1) <= within_m
         cosine = np.clip(np.abs(places.orientations_xyzw @ orientation), 0, 1)
         turned = np.degrees(2 * np.arccos(cosine)) > within_deg  # NaN compares as False
@@ -115,8 +119,10 @@ def positives_by_pose(
     return positives
 
 
-def verdict(accepted: bool, best_row: int, true_rows: np.ndarray) -> Verdict:
-    """Judge one answer; `best_row` is -1 without a match."""
+def verdict(accepted: bool, best_row: int, true_rows: np.ndarray | None) -> Verdict:
+    """Judge one answer; `best_row` is -1 without a match, `true_rows` None without truth."""
+    if true_rows is None:
+        return Verdict.UNJUDGED
     if accepted:
         return Verdict.RIGHT if best_row in true_rows else Verdict.WRONG
     return Verdict.MISSED if len(true_rows) else Verdict.UNKNOWN
@@ -140,7 +146,7 @@ def best_rows(answers: Sequence[Answer], place_ids: np.ndarray) -> np.ndarray:
 
 def score(
     answers: Sequence[Answer],
-    positives: Sequence[np.ndarray] | None,
+    positives: Sequence[np.ndarray | None] | None,
     place_ids: np.ndarray,
     counts: Counts,
 ) -> Score:
@@ -148,29 +154,31 @@ def score(
 
     Args:
         answers: In the order in which they came.
-        positives: True map rows of EVERY picture of the source, by its number; None: not known.
+        positives: True map rows of EVERY picture of the source, by its number, None for one whose
+            place is unknown; None: no truth at all.
         place_ids: (N,) ids of the map's rows.
         counts: Pictures on their way.
     """
     rows = best_rows(answers, place_ids)
-    truth = [] if positives is None else [positives[answer.picture] for answer in answers]
+    truth = [None if positives is None else positives[answer.picture] for answer in answers]
     verdicts = tuple(
         verdict(answer.accepted, int(row), true_rows)
-        for answer, row, true_rows in zip(answers, rows, truth, strict=False)
-    ) or (Verdict.UNJUDGED,) * len(answers)
-    known = [number for number, true_rows in enumerate(truth) if len(true_rows)]
-    accepted = sum(answer.accepted for answer in answers)
-    right = sum(v is Verdict.RIGHT for v in verdicts)
+        for answer, row, true_rows in zip(answers, rows, truth, strict=True)
+    )
+    mapped = {n: true for n, true in enumerate(truth) if true is not None and len(true)}
+    right = verdicts.count(Verdict.RIGHT)
+    judged = right + verdicts.count(Verdict.WRONG)
     recall_at_1 = float('nan')
-    if known:
-        recall_at_1 = evaluation.recall_at_k(rows[known, None], [truth[i] for i in known], (1,))[1]
+    if mapped:
+        best = rows[list(mapped), None]
+        recall_at_1 = evaluation.recall_at_k(best, list(mapped.values()), (1,))[1]
     return Score(
         counts=counts,
         verdicts=verdicts,
-        num_places=len(known),
-        accepted=accepted,
-        precision=right / accepted if truth and accepted else float('nan'),
-        recall=right / len(known) if known else float('nan'),
+        num_places=len(mapped),
+        accepted=sum(answer.accepted for answer in answers),
+        precision=right / judged if judged else float('nan'),
+        recall=right / len(mapped) if mapped else float('nan'),
         recall_at_1=recall_at_1,
         latency=latency_of([answer.latency_s for answer in answers]),
         max_age_s=max((answer.age_s for answer in answers), default=float('nan')),

@@ -11,8 +11,16 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros import evaluation
+from vpr_ros.bags import Bag
 from vpr_ros.demo.plan import Town
-from vpr_ros.demo.record import ODOMETRY_TOPIC, TRUTH_TOPIC, make_laps, record_lap
+from vpr_ros.demo.record import (
+    CAMERA_INFO_TOPIC,
+    IMAGE_TOPIC,
+    ODOMETRY_TOPIC,
+    TRUTH_TOPIC,
+    make_laps,
+    record_lap,
+)
 from vpr_ros.demo.renderer import Camera
 from vpr_ros.demo.scoring import Track, positives_by_pose
 from vpr_ros.demo.sequence import paint_town
@@ -40,8 +48,9 @@ class Trial:
         source: The pictures, to be played.
         rate_hz: Pictures a second; None: as the source's stamps say.
         place_map: The map, saved in a directory.
-        positives: True map rows of every picture; None: not known.
-        truth: What counts as true, for people.
+        positives: True map rows of every picture, None for one whose place is unknown; None: no
+            truth at all.
+        truth: What counts as true, or why that is not known, for people.
         track: Where the pictures were taken; None: not known.
         town: The rendered world, if it is one.
     """
@@ -50,7 +59,7 @@ class Trial:
     source: Source
     rate_hz: float | None
     place_map: PlaceMap
-    positives: Sequence[np.ndarray] | None
+    positives: Sequence[np.ndarray | None] | None
     truth: str
     track: Track | None = None
     town: Town | None = None
@@ -94,7 +103,6 @@ def town_trial(
         progress=lambda done, _: progress('building the map', done, bags[0].num_frames),
     )
     track = _track_of(bags[1], TRUTH_TOPIC)
-    assert track is not None  # it was just written
     return Trial(
         title=f'a rendered town of {len(town.houses)} houses, seed {seed}: map by day, queries in '
         'the evening, 0.5 to 1.1 m further left, other cars and people',
@@ -145,42 +153,78 @@ def folder_trial(
     )
 
 
-def bag_trial(bag: Path, map_directory: Path, extractor: DescriptorExtractor) -> Trial:
-    """A bag against a map; poses of both, in one frame, are the truth where both have them."""
-    source = BagSource(bag)
+def bag_trial(
+    bag: Path,
+    map_directory: Path,
+    extractor: DescriptorExtractor,
+    *,
+    topic: str | None = None,
+    stamps: str = 'header',
+    truth_topic: str | None = None,
+) -> Trial:
+    """A bag against a map.
+
+    Args:
+        bag: Its pictures are the queries.
+        map_directory: The map.
+        extractor: The map's model.
+        topic: Topic of the pictures; None: the only one there is.
+        stamps: `header` or `record`, as in `Bag`.
+        truth_topic: Topic whose poses are in the map's frame; None: the ground truth of a bag of
+            the demo's own, and no truth in any other. Two recordings seldom share a frame.
+
+    Raises:
+        SourceError: No such topic, or nothing can be judged by `truth_topic`.
+    """
+    source = BagSource(bag, topic=topic, stamps=stamps)
     place_map = PlaceMap.load(map_directory, model=extractor.info.ref)
-    track = _track_of(source) if place_map.has_poses else None
+    track, truth = None, "whether poses of the bag are in the map's frame: --truth-topic TOPIC"
+    if truth_topic is not None and not place_map.has_poses:
+        raise SourceError(
+            f'{map_directory} has no positions that poses of {truth_topic} in {bag} could be '
+            'compared with: build the map with poses'
+        )
+    if truth_topic is None and place_map.has_poses and _is_own(source):
+        truth_topic = TRUTH_TOPIC
+    if truth_topic is not None:
+        track, truth = _track_of(source, truth_topic), _truth_by_pose()
     return Trial(
         title=f'map {map_directory}, queries {bag}',
         source=source,
         rate_hz=None,
         place_map=place_map,
         positives=None if track is None else _positives(track, place_map),
-        truth=_truth_by_pose() if track else 'not known: bag and map do not both hold poses',
+        truth=truth,
         track=track,
     )
 
 
-def _track_of(source: BagSource, topic: str | None = None) -> Track | None:
-    """Where each picture was taken; the demo's own truth is preferred to its odometry."""
-    if topic is None:
-        topic = _true_topic(source)
+def _track_of(source: BagSource, topic: str) -> Track:
+    """Where each picture was taken, by the poses of a topic."""
     poses = source.poses(topic)
-    if poses is None:
-        return None
+    assert poses is not None  # a topic that was named is there
+    if poses.origin is not None:
+        raise SourceError(
+            f'{source.path}: the zero of {topic} is its own first fix, not that of the map: name '
+            "a topic of poses in the map's frame"
+        )
     stamps = np.array([frame.stamp_ns for frame in source.frames()], np.int64)
-    return Track(*poses.trajectory.at(stamps, max_gap_s=_MAX_POSE_GAP_S))
+    track = Track(*poses.trajectory.at(stamps, max_gap_s=_MAX_POSE_GAP_S))
+    if not np.isfinite(track.positions).all(axis=1).any():
+        raise SourceError(
+            f'{source.path}: {topic} has a pose at the time of no picture of {source.topic.name}; '
+            'do their stamps come from one clock? `--stamps record` takes the time of recording'
+        )
+    return track
 
 
-def _true_topic(source: BagSource) -> str | None:
-    from vpr_ros.bags import Bag
-
+def _is_own(source: BagSource) -> bool:
+    """Whether the demo recorded the bag: no other has just these topics."""
     with Bag(source.path) as bag:
-        own = {TRUTH_TOPIC, ODOMETRY_TOPIC} <= bag.topics.keys()
-    return TRUTH_TOPIC if own else None
+        return bag.topics.keys() == {IMAGE_TOPIC, CAMERA_INFO_TOPIC, ODOMETRY_TOPIC, TRUTH_TOPIC}
 
 
-def _positives(track: Track, place_map: PlaceMap) -> list[np.ndarray]:
+def _positives(track: Track, place_map: PlaceMap) -> list[np.ndarray | None]:
     places = Track(place_map.places['position'], place_map.places['orientation_xyzw'])
     return positives_by_pose(track, places, within_m=WITHIN_M, within_deg=WITHIN_DEG)
 
