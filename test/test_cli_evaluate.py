@@ -61,6 +61,14 @@ def test_a_negative_tolerance_is_refused(folders, tiny_model, capsys):
     assert '0 or more' in capsys.readouterr().err
 
 
+@pytest.mark.parametrize('value', ['2', '-1.5', 'nan', 'x'])
+def test_a_similarity_out_of_range_is_refused(folders, tiny_model, capsys, value):
+    with pytest.raises(SystemExit) as stopped:
+        evaluate(folders, tiny_model, '--min-similarity', value)
+    assert stopped.value.code == 2
+    assert f'must be a number from -1 to 1, not {value!r}' in capsys.readouterr().err
+
+
 def test_model_info_shows_the_record(tiny_model, capsys):
     assert main(['model', 'info', str(tiny_model), '--device', 'cpu', '--runs', '2']) == 0
     printed = capsys.readouterr().out

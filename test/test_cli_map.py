@@ -102,8 +102,35 @@ def test_from_a_bag(tmp_path, build, capsys, textured_pictures) -> None:
     assert '5 places over 4.4 m' in printed.out
     assert 'poses left out: 1 without a fix' in printed.err
     assert 'zero of the map: 48.00000000 11.00000000 500.000' in printed.err
+    assert main(['map', 'info', str(tmp_path / 'map')]) == 0
+    assert 'zero        48.00000000 11.00000000 500.000 (latitude' in capsys.readouterr().out
     assert build(tmp_path / 'bag', '--no-poses', '--every', 2, '--overwrite') == 0
     assert '3 places in order' in capsys.readouterr().out
+
+
+def test_a_gnss_map_keeps_its_zero(tmp_path, build, capsys, textured_pictures) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(textured_pictures(6)):
+            bag.add_navsatfix('/fix', (48 + i / 1e5, 11.0, 500.0), T0 + i * S)
+            png = cv2.imencode('.png', rgb)[1].tobytes() if i < 5 else b'junk'
+            bag.add_compressed('/image/compressed', png, T0 + i * S, 'camera')
+
+    def info() -> dict:
+        assert main(['map', 'info', str(tmp_path / 'map'), '--json']) == 0
+        return json.loads(capsys.readouterr().out)
+
+    command = (tmp_path / 'bag', '--batch', 2, '--origin', '47.9', '-11.5', '410')
+    assert build(*command) == 2, 'the last picture is junk'
+    png = cv2.imencode('.png', textured_pictures(6)[5])[1].tobytes()
+    assert build(*command, '--skip-unreadable', '--no-resume') == 0
+    capsys.readouterr()
+    zero = {'latitude_deg': 47.9, 'longitude_deg': -11.5, 'altitude_m': 410.0}
+    assert info()['origin'] == zero
+    assert json.loads((tmp_path / 'map' / 'map.json').read_text())['origin'] == zero
+    assert build(tmp_path / 'bag', '--no-poses', '--skip-unreadable', '--overwrite') == 0
+    capsys.readouterr()
+    assert info()['origin'] is None
+    assert 'origin' not in json.loads((tmp_path / 'map' / 'map.json').read_text())
 
 
 def test_a_map_keeps_the_frame_of_its_poses(tmp_path, build, capsys, textured_pictures) -> None:
@@ -163,6 +190,8 @@ def test_a_damaged_picture_says_how_to_leave_it_out(tmp_path, pictures, build, c
         (['--pose-topic', '/odom'], 'is no rosbag2, so it has no topic /odom'),
         (['--poses', '/no/such/file'], 'no pose file at /no/such/file'),
         (['--origin', '48', '11', '500'], '--origin is for poses from a NavSatFix topic'),
+        (['--origin', '248', '11', '500'], '--origin: latitude_deg must lie between -90 and 90, '),
+        (['--origin', '48', '11', 'nan'], '--origin: altitude_m must be finite, not nan'),
     ],
 )
 def test_mistakes_are_one_line(build, pictures, capsys, options, complaint, tmp_path) -> None:
@@ -187,6 +216,58 @@ def test_values_out_of_range_are_refused_by_the_parser(build, pictures, options)
     with pytest.raises(SystemExit) as stopped:
         build(pictures, *options)
     assert stopped.value.code == 2
+
+
+@pytest.mark.parametrize('out', ['.', '', '..', 'below/..', '/'])
+def test_the_current_folder_becomes_no_map(
+    pictures, tiny_model, tmp_path, monkeypatch, capsys, out
+) -> None:
+    (tmp_path / 'empty' / 'below').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'empty')
+    command = ['map', 'build', str(pictures), '--out', out, '--model', str(tiny_model)]
+    assert main([*command, '--device', 'cpu', '--overwrite']) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('vpr map: ')
+    assert 'current folder' in error and 'name a folder of its own' in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['empty', 'pictures', 'poses.txt']
+
+
+@pytest.mark.parametrize(
+    ('options', 'advice'),
+    [
+        ([], '; the same command goes on there'),
+        (['--no-resume'], '; the same command without --no-resume goes on there'),
+    ],
+)
+def test_the_advice_after_ctrl_c_keeps_the_work(
+    pictures, build, tmp_path, monkeypatch, capsys, options, advice
+) -> None:
+    _interrupt_at(monkeypatch, num_places=5)
+    assert build(pictures, '--batch', 2, *options) == 130
+    assert f'the work so far is kept in {tmp_path / "map.partial"}{advice}\n' in (
+        capsys.readouterr().err
+    )
+    monkeypatch.undo()
+    assert build(pictures, '--batch', 2) == 0
+    assert '(4 from the interrupted build)' in capsys.readouterr().out
+
+
+def test_ctrl_c_before_any_work_promises_nothing(
+    pictures, build, tmp_path, monkeypatch, capsys
+) -> None:
+    _interrupt_at(monkeypatch, num_places=1)
+    assert build(pictures) == 130
+    error = capsys.readouterr().err
+    assert 'interrupted' in error and 'goes on' not in error and 'kept' not in error
+    assert not (tmp_path / 'map.partial').exists()
+
+
+def _interrupt_at(monkeypatch: pytest.MonkeyPatch, *, num_places: int) -> None:
+    def update(self, num_frames: int, places: int) -> None:
+        if places == num_places:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr('vpr_ros.cli.map._Bar.update', update)
 
 
 def test_missing_source_and_map(tmp_path, build, capsys) -> None:

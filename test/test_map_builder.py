@@ -17,7 +17,7 @@ from vpr_ros.bag_writer import BagWriter
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import BuildOptions, UnreadablePictureError, build_map
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.place_map import GeodeticOrigin, PlaceMap
 from vpr_ros.pose_files import read_poses
 from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
 from vpr_ros.poses import Trajectory
@@ -247,6 +247,52 @@ def test_an_interrupted_build_does_not_compute_twice(tmp_path, folder, extractor
     whole = build_map(source, extractor, tmp_path / 'whole', options=options)
     np.testing.assert_array_equal(report.place_map.descriptors, whole.place_map.descriptors)
     assert _keyframes(tmp_path / 'map') == _keyframes(tmp_path / 'whole')
+
+
+def test_a_resumed_build_keeps_the_zero_of_its_poses(tmp_path, folder, extractor) -> None:
+    source = folder(6)
+    options = BuildOptions(batch_size=2, origin=GeodeticOrigin(48.0, 11.0, 500.0))
+
+    def stop(num_frames: int, num_places: int) -> None:
+        if num_places == 3:
+            raise _InterruptedError
+
+    # Work of a version that recorded no origin goes on as well: the poses say where the zero is.
+    with pytest.raises(_InterruptedError):
+        build_map(
+            source,
+            extractor,
+            tmp_path / 'map',
+            poses=straight_drive(6, 1.0),
+            options=BuildOptions(batch_size=2),
+            progress=stop,
+        )
+    report = build_map(
+        source, extractor, tmp_path / 'map', poses=straight_drive(6, 1.0), options=options
+    )
+    assert report.num_resumed == 2
+    assert report.place_map.origin == options.origin
+    assert PlaceMap.load(tmp_path / 'map').origin == options.origin
+
+
+@pytest.mark.parametrize('out', ['.', 'below/..'])
+def test_the_current_folder_becomes_no_map(tmp_path, folder, extractor, monkeypatch, out) -> None:
+    source = folder(2)
+    (tmp_path / 'empty' / 'below').mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / 'empty' / 'below' if out == '.' else tmp_path / 'empty')
+    with pytest.raises(MapError, match='current folder'):
+        build_map(source, extractor, out, overwrite=True)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['empty', 'pictures']
+
+
+def test_a_link_to_a_map_stays_one(tmp_path, folder, extractor) -> None:
+    source = folder(2)
+    (tmp_path / 'disk').mkdir()
+    (tmp_path / 'map').symlink_to(tmp_path / 'disk' / 'real')
+    for _ in range(2):
+        build_map(source, extractor, tmp_path / 'map', overwrite=True)
+        assert (tmp_path / 'map').is_symlink() and len(PlaceMap.load(tmp_path / 'map')) == 2
+        assert [path.name for path in (tmp_path / 'disk').iterdir()] == ['real']
 
 
 def test_resuming_with_changed_pictures_is_refused(tmp_path, folder, extractor) -> None:

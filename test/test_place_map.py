@@ -13,7 +13,7 @@ from vpr_ros import atomic_directory
 from vpr_ros.errors import MapError, MapModelMismatchError
 from vpr_ros.hashing import file_sha256
 from vpr_ros.model_ref import ModelRef
-from vpr_ros.place_map import PLACE_DTYPE, PlaceMap
+from vpr_ros.place_map import PLACE_DTYPE, GeodeticOrigin, PlaceMap
 
 MODEL = ModelRef('net', 'a' * 64, 16)
 
@@ -125,6 +125,54 @@ def test_round_trip(tmp_path, dtype):
     assert (loaded.images, loaded.frame_id, loaded.model) == (place_map.images, 'town', MODEL)
     assert loaded.created == place_map.created
     assert loaded.url == (tmp_path / 'map').as_uri()
+
+
+def test_the_zero_of_a_gnss_map_stays_with_it(tmp_path):
+    place_map = make_map()
+    assert place_map.origin is None
+    place_map.save(tmp_path / 'map')
+    assert 'origin' not in json.loads((tmp_path / 'map' / 'map.json').read_text())
+    assert PlaceMap.load(tmp_path / 'map').origin is None
+
+    place_map.origin = GeodeticOrigin(48.137154321, -11.5, 519.25)
+    place_map.save(tmp_path / 'map')
+    loaded = PlaceMap.load(tmp_path / 'map')
+    assert loaded.origin == place_map.origin
+    loaded.save(tmp_path / 'copy')
+    assert PlaceMap.load(tmp_path / 'copy').origin == place_map.origin
+    manifest = json.loads((tmp_path / 'copy' / 'map.json').read_text())
+    assert manifest['origin'] == {
+        'latitude_deg': 48.137154321,
+        'longitude_deg': -11.5,
+        'altitude_m': 519.25,
+    }
+    manifest['origin']['datum'] = 'WGS 84'  # additions are allowed
+    manifest['origin']['altitude_m'] = 519
+    (tmp_path / 'copy' / 'map.json').write_text(json.dumps(manifest))
+    assert PlaceMap.load(tmp_path / 'copy').origin == GeodeticOrigin(48.137154321, -11.5, 519.0)
+    (tmp_path / 'copy' / 'map.json').write_text(json.dumps(manifest | {'origin': None}))
+    assert PlaceMap.load(tmp_path / 'copy').origin is None
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        ({'latitude_deg': 91}, 'latitude_deg must lie between -90 and 90, not 91'),
+        ({'longitude_deg': -180.5}, 'longitude_deg must lie between -180 and 180'),
+        ({'altitude_m': float('nan')}, 'altitude_m must be finite, not nan'),
+        ({'altitude_m': '500'}, "altitude_m must be a number, not '500'"),
+        ({'latitude_deg': True}, 'latitude_deg must be a number, not True'),
+        ({'altitude_m': None}, 'altitude_m must be a number, not None'),
+        ({'altitude_m': 10**400}, 'too large'),
+    ],
+)
+def test_a_zero_that_is_none_is_refused(saved, change, message):
+    manifest = json.loads((saved / 'map.json').read_text())
+    origin = {'latitude_deg': 48.0, 'longitude_deg': 11.0, 'altitude_m': 500.0} | change
+    for malformed, said in ((origin, message), ([48, 11, 500], 'origin must be an object')):
+        (saved / 'map.json').write_text(json.dumps(manifest | {'origin': malformed}))
+        with pytest.raises(MapError, match=rf'map\.json: .*{said}'):
+            PlaceMap.load(saved, verify=False)
 
 
 def test_numpy_alone_reads_it(saved):

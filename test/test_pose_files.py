@@ -122,6 +122,22 @@ def test_a_mistake_names_its_line(write, text: str, name: str, complaint: str) -
         read_poses(write(text, name))
 
 
+@pytest.mark.parametrize('encoding', ['latin-1', 'utf-16'])
+def test_a_csv_that_is_not_utf8_names_file_and_remedy(tmp_path, encoding) -> None:
+    path = tmp_path / 'poses.csv'
+    path.write_bytes('image,x,y,z\na.png,1,2,3\nStraße.png,1,2,3\n'.encode(encoding))
+    line = {'latin-1': 3, 'utf-16': 1}[encoding]
+    with pytest.raises(SourceError, match=rf'poses\.csv, line {line}: .*save the file as UTF-8'):
+        read_poses(path)
+
+
+def test_a_csv_field_without_end_names_file_and_line(tmp_path) -> None:
+    path = tmp_path / 'poses.csv'
+    path.write_text('image,x,y,z\n"a.png,1,2,3\n' + 'b.png,1,2,3\n' * 20_000)
+    with pytest.raises(SourceError, match=r'poses\.csv, line \d+: .*field'):
+        read_poses(path)
+
+
 def test_missing_file_and_unknown_format(write) -> None:
     with pytest.raises(FileNotFoundError, match='no pose file at /no/such'):
         read_poses('/no/such')

@@ -23,11 +23,19 @@ from vpr_ros.place_map import MANIFEST, PlaceMap
 from vpr_ros.place_reader import BuildOptions, NewPlace, PlaceReader, UnreadablePictureError
 from vpr_ros.pose_lookup import PoseLookup
 from vpr_ros.prefetch import Prefetcher
-from vpr_ros.spool import Spool
+from vpr_ros.spool import Spool, partial_of
 
-__all__ = ['BuildOptions', 'BuildReport', 'Progress', 'UnreadablePictureError', 'build_map']
+__all__ = [
+    'BuildOptions',
+    'BuildReport',
+    'Progress',
+    'UnreadablePictureError',
+    'build_map',
+    'partial_of',
+]
 
 _BATCHES_AHEAD = 2
+_MAY_CHANGE = ('batch_size', 'origin')  # while a build is interrupted; the poses tell the origin
 
 Progress = Callable[[int, int], None]  # pictures looked at, places found, both so far
 
@@ -75,7 +83,7 @@ def build_map(
     Args:
         source: The pictures, in order.
         extractor: The model.
-        directory: Where the map goes.
+        directory: Where the map goes; links are followed.
         poses: Where the pictures were taken; None: not known, their order is the truth.
         options: How to choose and keep pictures.
         resume: Go on with an interrupted build of the same map; False: start over.
@@ -86,13 +94,14 @@ def build_map(
         The map and what became of the pictures.
 
     Raises:
-        MapError: There is a map already, or an unfinished one of another build.
+        MapError: There is a map already, or an unfinished one of another build, or no map can be
+            there.
         UnreadablePictureError: A picture is damaged and must not be left out.
         SourceError: The source or a pose cannot be read, or no picture became a place.
         OSError: The disk is full or not writable.
     """
     begin = time.monotonic()
-    directory = Path(directory)
+    directory = Path(directory).resolve()
     options = options or BuildOptions()
     _check_target(directory, overwrite=overwrite)
     model = extractor.info.ref
@@ -100,7 +109,9 @@ def build_map(
         'source': source.fingerprint(),
         'poses': poses.fingerprint() if poses else 'none',
         'model': asdict(model),
-        'options': {key: value for key, value in asdict(options).items() if key != 'batch_size'},
+        'options': {
+            key: value for key, value in asdict(options).items() if key not in _MAY_CHANGE
+        },
     }
     with Spool(directory, build, size=model.descriptor_size, resume=resume) as spool:
         num_resumed = len(spool)
@@ -130,7 +141,13 @@ def build_map(
 
 
 def _check_target(directory: Path, *, overwrite: bool) -> None:
-    """Refuse now what saving would refuse at the end."""
+    """Refuse now what saving would refuse at the end, and to pull the floor from under a shell."""
+    current = Path.cwd()
+    if directory == current or directory in current.parents:
+        raise MapError(
+            f'{directory} is the current folder or one around it, and a map replaces its folder '
+            f'as a whole: name a folder of its own, such as {current / "map"}'
+        )
     if (directory / MANIFEST).exists():
         if not overwrite:
             raise MapError(f'{directory} holds a map already; --overwrite replaces it')
@@ -175,7 +192,7 @@ def _assemble(
     extractor: DescriptorExtractor,
     options: BuildOptions,
 ) -> PlaceMap:
-    place_map = PlaceMap(extractor.info.ref, frame_id=options.frame_id)
+    place_map = PlaceMap(extractor.info.ref, frame_id=options.frame_id, origin=options.origin)
     place_map.add(
         spool.descriptors,
         stamps_ns=np.array([place.stamp_ns for place in places], np.int64),

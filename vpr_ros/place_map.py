@@ -12,7 +12,7 @@ import json
 import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -74,25 +74,59 @@ class Match:
     probability: float = math.nan
 
 
+@dataclass(frozen=True)
+class GeodeticOrigin:
+    """Where on earth the poses of a GNSS map have their zero, WGS 84.
+
+    Attributes:
+        latitude_deg: -90 to 90.
+        longitude_deg: -180 to 180.
+        altitude_m: Above the ellipsoid, as in NavSatFix.
+    """
+
+    latitude_deg: float
+    longitude_deg: float
+    altitude_m: float
+
+    def __post_init__(self) -> None:
+        """Refuse what is no place on earth.
+
+        Raises:
+            ValueError: A value is out of its range; the text names both.
+        """
+        for name, limit in (('latitude_deg', 90), ('longitude_deg', 180)):
+            value = getattr(self, name)
+            if not abs(value) <= limit:
+                raise ValueError(f'{name} must lie between -{limit} and {limit}, not {value}')
+        if not math.isfinite(self.altitude_m):
+            raise ValueError(f'altitude_m must be finite, not {self.altitude_m}')
+
+
 class PlaceMap:
     """Places of one environment, described by one model.
 
     Attributes:
         model: The model whose descriptors these are.
         frame_id: Frame of the poses.
+        origin: Zero of the poses of a GNSS map, which are metres east, north and up of it; None:
+            not known.
         created: Time of creation, ISO 8601, UTC.
         directory: Where the map was loaded from or last saved to; None: only in memory.
     """
 
-    def __init__(self, model: ModelRef, *, frame_id: str = 'map') -> None:
+    def __init__(
+        self, model: ModelRef, *, frame_id: str = 'map', origin: GeodeticOrigin | None = None
+    ) -> None:
         """Make an empty map.
 
         Args:
             model: The model that will describe the places.
             frame_id: Frame of the poses that will be added.
+            origin: Their zero, if they come from GNSS.
         """
         self.model = model
         self.frame_id = frame_id
+        self.origin = origin
         self.created = datetime.now(timezone.utc).isoformat(timespec='seconds')
         self.directory: Path | None = None
         self._descriptors: list[np.ndarray] = [np.empty((0, model.descriptor_size), np.float32)]
@@ -292,6 +326,7 @@ class PlaceMap:
         folder = Path(directory)
         manifest = _read_manifest(folder)
         made_by = _model_of(manifest, folder)
+        origin = _origin_of(manifest, folder)
         if model is not None and (model.sha256, model.descriptor_size) != (
             made_by.sha256,
             made_by.descriptor_size,
@@ -309,7 +344,7 @@ class PlaceMap:
         places = _load_array(folder / PLACES, mmap=False)
         images = _read_images(folder / IMAGES, n)
         _check_arrays(folder, descriptors, places, (n, made_by.descriptor_size), norms=verify)
-        place_map = cls(made_by, frame_id=manifest['frame_id'])
+        place_map = cls(made_by, frame_id=manifest['frame_id'], origin=origin)
         place_map.created = manifest['created']
         place_map.directory = folder
         place_map._descriptors = [descriptors]
@@ -341,6 +376,7 @@ class PlaceMap:
         manifest = {
             'schema_version': SCHEMA_VERSION,
             'frame_id': self.frame_id,
+            **({} if self.origin is None else {'origin': asdict(self.origin)}),
             'created': self.created,
             'model': {
                 'name': self.model.name,
@@ -422,6 +458,22 @@ def _model_of(manifest: Mapping[str, Any], folder: Path) -> ModelRef:
     if {key: type(model.get(key)) for key in kinds} != kinds or model['descriptor_size'] < 1:
         raise MapError(f'{folder / MANIFEST}: model must hold name, sha256 and descriptor_size')
     return ModelRef(**{key: model[key] for key in kinds})
+
+
+def _origin_of(manifest: Mapping[str, Any], folder: Path) -> GeodeticOrigin | None:
+    origin = manifest.get('origin')
+    if origin is None:
+        return None
+    path, keys = folder / MANIFEST, ('latitude_deg', 'longitude_deg', 'altitude_m')
+    if not isinstance(origin, dict):
+        raise MapError(f'{path}: origin must be an object of {", ".join(keys)}, not {origin!r}')
+    for key in keys:
+        if type(origin.get(key)) not in (int, float):
+            raise MapError(f'{path}: origin: {key} must be a number, not {origin.get(key)!r}')
+    try:
+        return GeodeticOrigin(*(float(origin[key]) for key in keys))
+    except (ValueError, OverflowError) as error:
+        raise MapError(f'{path}: origin: {error}') from error
 
 
 def _check_hashes(folder: Path, files: Mapping[str, Any]) -> None:

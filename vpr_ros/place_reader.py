@@ -18,7 +18,7 @@ from vpr_ros.errors import MapError, SourceError
 from vpr_ros.frames import Frame, Source
 from vpr_ros.keyframes import EverySelector, KeyframeSelector, Selector
 from vpr_ros.picture_quality import unusable_reason
-from vpr_ros.place_map import KEYFRAMES
+from vpr_ros.place_map import KEYFRAMES, GeodeticOrigin
 from vpr_ros.pose_lookup import PoseLookup
 from vpr_ros.poses import NS_PER_S
 
@@ -45,8 +45,9 @@ class BuildOptions:
         picture_height: Height of the small pictures kept with the map, pixels; 0 keeps none.
         skip_unreadable: Leave damaged pictures out instead of stopping at the first.
         frame_id: Frame of the map.
-        batch_size: Pictures in one run of the network, 1 or more; the one that an interrupted
-            build may change.
+        origin: Zero of the map, if its poses come from GNSS; None: not known.
+        batch_size: Pictures in one run of the network, 1 or more; an interrupted build may
+            change it.
     """
 
     every: int = 1
@@ -55,6 +56,7 @@ class BuildOptions:
     picture_height: int = 480
     skip_unreadable: bool = False
     frame_id: str = 'map'
+    origin: GeodeticOrigin | None = None
     batch_size: int = 4
 
     def __post_init__(self) -> None:

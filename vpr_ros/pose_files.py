@@ -14,6 +14,7 @@ none.
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
@@ -173,10 +174,14 @@ def _read_kitti(path: Path) -> PoseTable:
 
 
 def _read_csv(path: Path) -> PoseTable:
-    with path.open(newline='', encoding='utf-8-sig') as file:
-        reader = csv.reader(file, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(_utf8_text(path), newline=''), skipinitialspace=True)
+    try:
         columns = _csv_columns(path, next(reader, []))
         rows = [(reader.line_num, row) for row in reader if any(field.strip() for field in row)]
+    except csv.Error as error:
+        raise SourceError(
+            f'{path}, line {reader.line_num}: {error} (a quotation mark without its other half?)'
+        ) from error
     lines = [line for line, _ in rows]
     _check_widths(path, rows, max(columns.values()) + 1)
     axes = [axis for axis in ('x', 'y', 'z', 'qx', 'qy', 'qz', 'qw') if axis in columns]
@@ -195,6 +200,17 @@ def _read_csv(path: Path) -> PoseTable:
         return PoseTable(path, poses[:, :3], orientations, names=names)
     stamps = [_stamp(path, line, row[columns['stamp']].strip()) for line, row in rows]
     return PoseTable(path, poses[:, :3], orientations, stamps_ns=_increasing(path, lines, stamps))
+
+
+def _utf8_text(path: Path) -> str:
+    try:
+        return path.read_bytes().decode('utf-8-sig')
+    except UnicodeDecodeError as error:
+        line = error.object.count(b'\n', 0, error.start) + 1
+        raise SourceError(
+            f'{path}, line {line}: byte 0x{error.object[error.start]:02x} is not UTF-8; save the '
+            'file as UTF-8'
+        ) from error
 
 
 def _csv_columns(path: Path, head: Sequence[str]) -> dict[str, int]:

@@ -28,6 +28,12 @@ _KEYFRAMES = 'keyframes'
 _OUR_WORK = re.compile(rf'rows_\d{{9}}\.npy(\.tmp)?|{_KEYFRAMES}|{re.escape(_RECORD)}\.tmp')
 
 
+def partial_of(map_directory: Path) -> Path:
+    """Return the folder of an unfinished map: beside the map itself, not beside a link to it."""
+    target = map_directory.resolve()
+    return target.with_name(f'{target.name}.partial')
+
+
 class Spool:
     """Descriptors of an unfinished map; use it as a context manager, which locks the folder.
 
@@ -47,7 +53,7 @@ class Spool:
             size: D, values of a descriptor.
             resume: Go on with what is there; False: throw it away.
         """
-        self.directory = map_directory.with_name(f'{map_directory.name}.partial')
+        self.directory = partial_of(map_directory)
         self.keyframes = self.directory / _KEYFRAMES
         self._build = {'spool_version': SPOOL_VERSION, **build}
         self._dtype = np.dtype([('index', '<i8'), ('descriptor', '<f4', (size,))])

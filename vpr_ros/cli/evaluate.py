@@ -41,9 +41,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
     parser.add_argument(
         '--min-similarity',
-        type=float,
+        type=_similarity,
         metavar='S',
-        help='the operating point; default: the threshold recorded in the model',
+        help='the operating point, -1 to 1; default: the threshold recorded in the model',
     )
     parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'))
     parser.set_defaults(run=run)
@@ -175,4 +175,14 @@ def _tolerance(text: str) -> int:
         value = -1
     if value < 0:
         raise argparse.ArgumentTypeError(f'must be a number of pictures, 0 or more, not {text!r}')
+    return value
+
+
+def _similarity(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not -1 <= value <= 1:
+        raise argparse.ArgumentTypeError(f'must be a number from -1 to 1, not {text!r}')
     return value

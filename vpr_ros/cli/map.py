@@ -15,6 +15,7 @@ from vpr_ros.cli.map_info import megabytes, run_info, run_verify, size_of
 
 if TYPE_CHECKING:
     from vpr_ros.map_builder import BuildReport
+    from vpr_ros.place_map import GeodeticOrigin
     from vpr_ros.pose_lookup import PoseLookup
     from vpr_ros.sources import BagSource, PictureFolder, VideoFile
 
@@ -168,12 +169,12 @@ def run_build(args: argparse.Namespace) -> int:
     """Build a map."""
     from vpr_ros.errors import SourceError
     from vpr_ros.extractor import DescriptorExtractor
-    from vpr_ros.map_builder import BuildOptions, UnreadablePictureError, build_map
+    from vpr_ros.map_builder import BuildOptions, UnreadablePictureError, build_map, partial_of
     from vpr_ros.resources import default_model
     from vpr_ros.sources import open_source
 
     source = open_source(args.source, topic=args.topic, stamps=args.stamps)
-    poses, frame_id = _find_poses(args, source)
+    poses, frame_id, origin = _find_poses(args, source)
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     is_on_cpu = extractor.provider == 'CPUExecutionProvider'
     defaults = BuildOptions()
@@ -184,6 +185,7 @@ def run_build(args: argparse.Namespace) -> int:
         picture_height=args.picture_height if args.keep_pictures else 0,
         skip_unreadable=args.skip_unreadable,
         frame_id=frame_id,
+        origin=origin,
         batch_size=args.batch or (_CPU_BATCH if is_on_cpu else _GPU_BATCH),
     )
     print(f'model {extractor.info.name}; {extractor.provider_reason}', file=sys.stderr)
@@ -204,10 +206,10 @@ def run_build(args: argparse.Namespace) -> int:
             f'{error}; --skip-unreadable leaves damaged pictures out (and --no-resume starts over)'
         ) from error
     except KeyboardInterrupt:
-        print(
-            f'\nthe work so far is kept in {args.out}.partial; the same command goes on there',
-            file=sys.stderr,
-        )
+        partial = partial_of(args.out)
+        if partial.exists():
+            same = 'the same command' if args.resume else 'the same command without --no-resume'
+            print(f'\nthe work so far is kept in {partial}; {same} goes on there', file=sys.stderr)
         raise
     _print_summary(report, args)
     return 0
@@ -215,17 +217,19 @@ def run_build(args: argparse.Namespace) -> int:
 
 def _find_poses(
     args: argparse.Namespace, source: PictureFolder | VideoFile | BagSource
-) -> tuple[PoseLookup | None, str]:
-    """Return the poses, None if there are none, and the frame of the map."""
+) -> tuple[PoseLookup | None, str, GeodeticOrigin | None]:
+    """Return the poses, None if there are none, the frame of the map and, of GNSS, its zero."""
     from vpr_ros.errors import SourceError
+    from vpr_ros.place_map import GeodeticOrigin
     from vpr_ros.pose_files import read_poses
     from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
     from vpr_ros.sources import BagSource
 
     if args.pose_topic is not None and not isinstance(source, BagSource):
         raise SourceError(f'{source.path} is no rosbag2, so it has no topic {args.pose_topic}')
+    wanted = _wanted_origin(args)
     lookup: PoseLookup | None = None
-    origin = None
+    origin: GeodeticOrigin | None = None
     frame_id = args.frame_id or _DEFAULT_FRAME_ID
     if args.poses is not None:
         table = read_poses(args.poses, args.pose_format)
@@ -234,7 +238,8 @@ def _find_poses(
         found = source.poses(args.pose_topic, origin=args.origin)
         if found is not None:
             lookup = PosesByTime(found.trajectory, max_gap_s=args.max_pose_gap)
-            origin = found.origin
+            if found.origin is not None:
+                origin = wanted or GeodeticOrigin(*found.origin.tolist())
             frame_id = args.frame_id or found.frame_id or _DEFAULT_FRAME_ID
             print(
                 f'{found.describe()}; frame of the map: {frame_id}; no camera extrinsic is '
@@ -245,15 +250,25 @@ def _find_poses(
                 print(f'poses left out: {count} {reason}', file=sys.stderr)
     if origin is not None:
         print(
-            f'zero of the map: {origin[0]:.8f} {origin[1]:.8f} {origin[2]:.3f}'
-            ' (latitude, longitude, altitude; --origin sets it)',
+            f'zero of the map: {origin.latitude_deg:.8f} {origin.longitude_deg:.8f} '
+            f'{origin.altitude_m:.3f} (latitude, longitude, altitude; --origin sets it)',
             file=sys.stderr,
         )
-    elif args.origin is not None:
+    elif wanted is not None:
         raise SourceError('--origin is for poses from a NavSatFix topic; this map has none')
     if lookup is None and (args.min_distance is not None or args.min_angle is not None):
         raise SourceError('--min-distance and --min-angle need poses; use --every without them')
-    return lookup, frame_id
+    return lookup, frame_id, origin
+
+
+def _wanted_origin(args: argparse.Namespace) -> GeodeticOrigin | None:
+    from vpr_ros.errors import SourceError
+    from vpr_ros.place_map import GeodeticOrigin
+
+    try:
+        return None if args.origin is None else GeodeticOrigin(*args.origin)
+    except ValueError as error:
+        raise SourceError(f'--origin: {error}') from error
 
 
 class _Bar:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,7 @@ def _facts(place_map: PlaceMap, directory: Path) -> dict[str, Any]:
         'extent_m': extent,
         'spacing_m': None if math.isnan(place_map.spacing_m) else round(place_map.spacing_m, 3),
         'frame_id': place_map.frame_id,
+        'origin': None if place_map.origin is None else asdict(place_map.origin),
         'first_stamp_s': int(stamps.min()) / _NS_PER_S if len(stamps) else None,
         'last_stamp_s': int(stamps.max()) / _NS_PER_S if len(stamps) else None,
         'cameras': len(np.unique(places['camera'])),
@@ -92,10 +94,17 @@ def _fact_lines(facts: dict[str, Any]) -> list[str]:
         sides = ' x '.join(f'{side:.1f}' for side in facts['extent_m'])
         extent = f'known, in frame {facts["frame_id"]}; {sides} m, {facts["spacing_m"]} m apart'
     files = ', '.join(f'{name} {megabytes(size)}' for name, size in facts['bytes'].items())
+    zero = []
+    if (origin := facts['origin']) is not None:
+        zero.append(
+            f'zero        {origin["latitude_deg"]:.8f} {origin["longitude_deg"]:.8f} '
+            f'{origin["altitude_m"]:.3f} (latitude, longitude, altitude; WGS 84)'
+        )
     return [
         f'map         {facts["directory"]}',
         f'places      {facts["places"]}, {facts["cameras"]} camera(s)',
         f'poses       {extent}',
+        *zero,
         f'stamps      {facts["first_stamp_s"]} to {facts["last_stamp_s"]} s',
         f'model       {facts["model"]} (sha256 {facts["model_sha256"]})',
         f'descriptors {facts["descriptor_size"]} x {facts["descriptor_type"]}',
