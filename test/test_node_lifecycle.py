@@ -165,7 +165,7 @@ def test_silence_is_explained_once_a_period(start, client):
     client.node.create_publisher(Image, '/camera/image_raw', 1)
     client.node.destroy_publisher(client.image)
     node = start('-p', 'input_timeout_s:=0.5')
-    node.wait_for_log('no picture on /image for .* pictures are to be had with -r image:=/camera/image_raw')
+    node.wait_for_log('no picture on /image for .* -r image:=/camera/image_raw')
     status = client.status('input', until=lambda s: s.level == b'\x02')
     assert 'nobody publishes it' in status['message']
     time.sleep(1.2)
