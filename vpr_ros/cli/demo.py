@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from vpr_ros.cli.evaluate import _tolerance
+from vpr_ros.cli.arguments import add_bag_options, tolerance
 from vpr_ros.errors import ModelError, SourceError
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def add_parser(subparsers: Any) -> None:
     folders.add_argument('--query', type=Path, metavar='DIR', help='pictures to recognise')
     folders.add_argument(
         '--tolerance',
-        type=_tolerance,
+        type=tolerance,
         default=2,
         metavar='N',
         help='picture i is right within N pictures (default %(default)s)',
@@ -60,14 +60,7 @@ def add_parser(subparsers: Any) -> None:
     bags = parser.add_argument_group('a bag against a map')
     bags.add_argument('--bag', type=Path, metavar='BAG', help='rosbag2 with the pictures')
     bags.add_argument('--map', type=Path, metavar='DIR', help='map directory')
-    bags.add_argument(
-        '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
-    )
-    bags.add_argument(
-        '--stamps',
-        choices=('header', 'record'),
-        help='times in the bag: of the message headers or of recording (default header)',
-    )
+    add_bag_options(bags)
     bags.add_argument(
         '--truth-topic',
         metavar='TOPIC',

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from vpr_ros.cli.arguments import similarity, tolerance
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -32,7 +34,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--query', type=Path, required=True, metavar='DIR', help='to recognise')
     parser.add_argument(
         '--tolerance',
-        type=_tolerance,
+        type=tolerance,
         default=2,
         metavar='N',
         help='query i is right within N pictures of reference i (default %(default)s)',
@@ -41,7 +43,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     parser.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
     parser.add_argument(
         '--min-similarity',
-        type=_similarity,
+        type=similarity,
         metavar='S',
         help='the operating point, -1 to 1; default: the threshold recorded in the model',
     )
@@ -166,23 +168,3 @@ def _print(metrics: dict[str, Any], out: Path) -> None:
     print(f'at threshold {metrics["threshold"]:.3f}   precision {shown}, ', end='')
     print(f'recall {metrics["recall_at_threshold"]:.4f}')
     print(f'wrote                {out}/metrics.json, precision_recall.png, similarity_matrix.png')
-
-
-def _tolerance(text: str) -> int:
-    try:
-        value = int(text)
-    except ValueError:
-        value = -1
-    if value < 0:
-        raise argparse.ArgumentTypeError(f'must be a number of pictures, 0 or more, not {text!r}')
-    return value
-
-
-def _similarity(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not -1 <= value <= 1:
-        raise argparse.ArgumentTypeError(f'must be a number from -1 to 1, not {text!r}')
-    return value

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from vpr_ros.cli.arguments import add_bag_options, not_negative, positive
 from vpr_ros.cli.map_info import megabytes, run_info, run_verify, size_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     )
     build.add_argument(
         '--batch',
-        type=_positive,
+        type=positive,
         metavar='N',
         help=f'pictures in one run (default {_CPU_BATCH} on the CPU, {_GPU_BATCH} on a GPU)',
     )
@@ -83,7 +84,7 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     )
     output.add_argument(
         '--picture-height',
-        type=_positive,
+        type=positive,
         default=480,
         metavar='PIXELS',
         help='largest height of these (default 480)',
@@ -119,7 +120,7 @@ def _add_pose_options(build: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         '--max-pose-gap',
-        type=_not_negative,
+        type=not_negative,
         default=1.5,
         metavar='SECONDS',
         help='longest time between two poses that is interpolated (default 1.5); '
@@ -136,27 +137,19 @@ def _add_pose_options(build: argparse.ArgumentParser) -> None:
 
 def _add_choice_options(build: argparse.ArgumentParser) -> None:
     group = build.add_argument_group('choice of pictures')
+    add_bag_options(group)
     group.add_argument(
-        '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
-    )
-    group.add_argument(
-        '--stamps',
-        choices=('header', 'record'),
-        default='header',
-        help='times in the bag: of the message headers or of recording (default header)',
-    )
-    group.add_argument(
-        '--every', type=_positive, default=1, metavar='N', help='look at every N-th picture only'
+        '--every', type=positive, default=1, metavar='N', help='look at every N-th picture only'
     )
     group.add_argument(
         '--min-distance',
-        type=_not_negative,
+        type=not_negative,
         metavar='METRES',
         help='with poses, a place every so many metres (default 1.0; 0.2 suits a room)',
     )
     group.add_argument(
         '--min-angle',
-        type=_not_negative,
+        type=not_negative,
         metavar='DEGREES',
         help='or whenever the camera turned so far (default 20)',
     )
@@ -173,7 +166,7 @@ def run_build(args: argparse.Namespace) -> int:
     from vpr_ros.resources import default_model
     from vpr_ros.sources import open_source
 
-    source = open_source(args.source, topic=args.topic, stamps=args.stamps)
+    source = open_source(args.source, topic=args.topic, stamps=args.stamps or 'header')
     poses, frame_id, origin = _find_poses(args, source)
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     is_on_cpu = extractor.provider == 'CPUExecutionProvider'
@@ -332,17 +325,3 @@ def _name(text: str) -> str:
     if not text:
         raise argparse.ArgumentTypeError('must not be empty')
     return text
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, not {value}')
-    return value
-
-
-def _not_negative(text: str) -> float:
-    value = float(text)
-    if not (math.isfinite(value) and value >= 0):
-        raise argparse.ArgumentTypeError(f'must be 0 or more, not {text}')
-    return value

@@ -6,6 +6,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vpr_ros.cli.arguments import positive
+
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `vpr model …`."""
@@ -14,7 +16,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     info = actions.add_parser('info', help='record, shapes, devices and latency of a model file')
     info.add_argument('file', type=Path, nargs='?', help='ONNX file (default: the shipped model)')
     info.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'))
-    info.add_argument('--runs', type=_positive, default=50, help='pictures to time (default 50)')
+    info.add_argument('--runs', type=positive, default=50, help='pictures to time (default 50)')
     info.set_defaults(run=run_info)
 
 
@@ -43,10 +45,3 @@ def run_info(args: argparse.Namespace) -> int:
     latency = time_calls(lambda: extractor.extract(rgb), runs=args.runs)
     print(f'latency     {latency} a 640x480 picture, resize included, {args.runs} runs')
     return 0
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f'must be at least 1, not {value}')
-    return value

@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Options and argument types that several commands share."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable
+
+
+def add_bag_options(group: argparse._ActionsContainer) -> None:
+    """Add what chooses pictures and times of a bag; `stamps` is None where it is not given."""
+    group.add_argument(
+        '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
+    )
+    group.add_argument(
+        '--stamps',
+        choices=('header', 'record'),
+        help='times in the bag: of the message headers or of recording (default header)',
+    )
+
+
+def positive(text: str) -> int:
+    """Read a whole number of at least 1."""
+    return int(_within(text, int, 1, math.inf, 'at least 1'))
+
+
+def tolerance(text: str) -> int:
+    """Read a number of pictures, 0 or more."""
+    return int(_within(text, int, 0, math.inf, 'a number of pictures, 0 or more'))
+
+
+def not_negative(text: str) -> float:
+    """Read a finite number of at least 0."""
+    return _within(text, float, 0.0, sys.float_info.max, '0 or more')
+
+
+def similarity(text: str) -> float:
+    """Read a cosine similarity, -1 to 1."""
+    return _within(text, float, -1.0, 1.0, 'a number from -1 to 1')
+
+
+def _within(
+    text: str, read: Callable[[str], float], least: float, most: float, wanted: str
+) -> float:
+    """Read a number of a range, or say what is wanted."""
+    try:
+        value = read(text)
+    except ValueError:
+        value = math.nan
+    if not least <= value <= most:
+        raise argparse.ArgumentTypeError(f'must be {wanted}, not {text!r}')
+    return value
