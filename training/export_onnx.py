@@ -89,7 +89,7 @@ def load_untrained(backbone: str) -> tuple[Network, dict[str, str]]:
     """Build the reference: ImageNet weights, GeM pooling, nothing learned about places."""
     config = TrainConfig(backbone=backbone, aggregator='gem', height=USUAL_SIZE, width=USUAL_SIZE)
     network = build_network(config)
-    network.backbone.load_imagenet()
+    network.backbone.load_pretrained()
     digest = hashlib.sha256()
     for tensor in network.state_dict().values():
         digest.update(tensor.numpy().tobytes())

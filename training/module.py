@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training task for Lightning: loss, optimiser and recall on the validation split."""
+"""The training task for Lightning: a step, and recall on the validation split."""
 
 from __future__ import annotations
 
@@ -9,26 +9,21 @@ from typing import Any
 import lightning
 import numpy as np
 import torch
-from pytorch_metric_learning.losses import MultiSimilarityLoss
-from pytorch_metric_learning.miners import MultiSimilarityMiner
-from torch import Tensor, nn
-from torch.optim import AdamW
+from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
 from training.data import training_loader, validation_loader
 from training.models import Network
+from training.objective import Objective, build_optimizer, learning_rate_factor
 from training.places import Place
 from training.validation import RetrievalSet
 from vpr_ros.evaluation import recall_at_k
 
 
 class PlaceRecognition(lightning.LightningModule):
-    """Learn descriptors in which views of one place are closer than any other place.
-
-    Multi-similarity loss and miner: Wang et al., CVPR 2019; GSV-Cities' recipe uses them.
-    """
+    """Learn descriptors in which views of one place are closer than any other place."""
 
     def __init__(
         self,
@@ -36,8 +31,18 @@ class PlaceRecognition(lightning.LightningModule):
         config: TrainConfig,
         places: Sequence[Place],
         sets: Sequence[RetrievalSet],
+        *,
+        processes: int = 1,
     ) -> None:
-        """Join the network, its settings, the training places and the validation sets."""
+        """Join the network, its settings, the training places and the validation sets.
+
+        Args:
+            network: What learns.
+            config: The settings.
+            places: The training places.
+            sets: The validation sets.
+            processes: How many processes share each batch.
+        """
         super().__init__()
         self.network = network
         self.config = config
@@ -45,23 +50,26 @@ class PlaceRecognition(lightning.LightningModule):
         self._sets = sets
         self._described: list[Tensor] = []
         network.backbone.freeze(config.frozen_stages)
-        self.miner = MultiSimilarityMiner(epsilon=config.miner_epsilon)
-        self.loss = MultiSimilarityLoss(
-            alpha=config.loss_alpha, beta=config.loss_beta, base=config.loss_base
-        )
+        self.objective = Objective(config, processes=processes)
 
     def train(self, mode: bool = True) -> PlaceRecognition:
-        """Switch to training; batch norms keep the statistics that their weights came with.
+        """Switch to training; batch norms keep their statistics if the settings say so.
 
         A batch of a few dozen places, half of them made nights, would only spoil them.
         """
         super().train(mode)
-        self.network.backbone.eval()
+        if self.config.batch_norm == 'kept':
+            self.network.backbone.eval()
         return self
 
     def train_dataloader(self) -> DataLoader:
-        """Return the batches from the step on that the run has reached."""
-        return training_loader(self.config, self._places, start=self.global_step)
+        """Return this process's part of the batches from the step on that the run has reached."""
+        return training_loader(
+            self.config,
+            self._places,
+            start=self.global_step * self.config.accumulate,
+            part=(self.global_rank, self.objective.processes),
+        )
 
     def val_dataloader(self) -> DataLoader:
         """Return the pictures of the validation split."""
@@ -70,12 +78,9 @@ class PlaceRecognition(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss of one batch: views (P, K, H, W, 3) uint8, labels (P, K)."""
         views, labels = batch
-        descriptors = self.network(views.flatten(0, 1))
-        labels = labels.flatten()
-        pairs = self.miner(descriptors, labels)
-        loss = self.loss(descriptors, labels, pairs)
-        solved = 1.0 - torch.cat((pairs[0], pairs[2])).unique().numel() / labels.numel()
-        self.log_dict({'train/loss': loss, 'train/solved': solved}, prog_bar=True)
+        loss, solved = self.objective(self.network(views.flatten(0, 1)), labels.flatten())
+        shown = {'train/loss': loss / self.objective.processes, 'train/solved': solved}
+        self.log_dict(shown, prog_bar=True)
         return loss
 
     def validation_step(self, pictures: Tensor, _: int) -> None:
@@ -96,14 +101,9 @@ class PlaceRecognition(lightning.LightningModule):
         self.log_dict(recalls, prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW: slow for the backbone, no decay for biases and norms."""
-        config = self.config
-        groups = [
-            *_parameter_groups(self.network.backbone, config.backbone_lr, config.weight_decay),
-            *_parameter_groups(self.network.aggregator, config.head_lr, config.weight_decay),
-        ]
-        optimizer = AdamW([group for group in groups if group['params']])
-        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
+        """Return optimiser and schedule; the schedule counts optimisation steps."""
+        optimizer = build_optimizer(self.network, self.config)
+        schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.config))
         return {
             'optimizer': optimizer,
             'lr_scheduler': {'scheduler': schedule, 'interval': 'step'},
@@ -112,20 +112,3 @@ class PlaceRecognition(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Write the settings into the checkpoint, as plain values."""
         checkpoint['config'] = self.config.to_dict()
-
-
-def learning_rate_factor(step: int, config: TrainConfig) -> float:
-    """Rise over the warm-up, stay at one, then fall to zero in a straight line."""
-    rise = (step + 1) / max(1, config.warmup_steps)
-    fall = (config.steps - step) / max(1.0, config.decay_fraction * config.steps)
-    return max(0.0, min(1.0, rise, fall))
-
-
-def _parameter_groups(module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    return [
-        {'params': matrices, 'lr': lr, 'weight_decay': weight_decay},
-        {'params': others, 'lr': lr, 'weight_decay': 0.0},
-    ]

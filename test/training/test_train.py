@@ -10,7 +10,8 @@ from training.config import TrainConfig, load_config
 from training.data import load_places, training_loader
 from training.models import build_network
 from training.models.checkpoint import network_weights, read_checkpoint
-from training.module import PlaceRecognition, learning_rate_factor
+from training.module import PlaceRecognition
+from training.objective import learning_rate_factor
 
 
 def metrics(run, column):
@@ -48,7 +49,7 @@ def test_a_run_explains_itself(finished, small_run):
 def test_only_what_is_not_frozen_learned(finished, small_run):
     config = load_config(None, small_run)
     start = build_network(config)
-    start.backbone.load_imagenet()
+    start.backbone.load_pretrained()
     learned = network_weights(read_checkpoint(finished / 'last.ckpt'))
     changed = {k for k, v in start.state_dict().items() if not torch.equal(v, learned[k])}
     assert 'backbone.model._conv_stem.weight' not in changed
@@ -80,7 +81,7 @@ def test_the_loss_falls_on_a_batch(small_run):
     config = load_config(None, small_run)
     places, _ = load_places(config)
     network = build_network(config)
-    network.backbone.load_imagenet()
+    network.backbone.load_pretrained()
     task = PlaceRecognition(network, config, places, [])
     task.log_dict = lambda *args, **kwargs: None  # needs a trainer
     task.train()
