@@ -27,6 +27,7 @@ CHOICES = {
     'optimizer': ('adamw', 'adam', 'sgd'),
     'schedule': ('linear', 'cosine', 'milestones'),
     'gradient_clip_by': ('norm', 'value'),
+    'distillation': ('relational', 'projected'),
 }
 
 
@@ -99,6 +100,10 @@ class TrainConfig:
     )
     miner: str = 'MultiSimilarityMiner'  # of pytorch_metric_learning.miners; empty: every pair
     miner_args: dict[str, float] = field(default_factory=lambda: {'epsilon': 0.1})
+    teacher: str = ''  # checkpoint whose descriptors the network learns, too (distill.py)
+    distillation: str = 'relational'  # | projected
+    distillation_weight: float = 1.0
+    distillation_temperature: float = 0.1  # relational
     average_decay: float = 0.99  # a step, of the running mean of the weights; 0: no mean
     precision: str = 'bf16-mixed'  # of Lightning's Trainer, or 32-true, 16-mixed: the trained part
     validate_every: int = 130  # steps

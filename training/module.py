@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
 from training.data import training_loader, validation_loader
+from training.distillation import Distillation
 from training.models import Network
 from training.objective import Objective, build_optimizer, learning_rate_factor
 from training.places import Place
@@ -32,6 +33,7 @@ class PlaceRecognition(lightning.LightningModule):
         places: Sequence[Place],
         sets: Sequence[RetrievalSet],
         *,
+        teacher: Network | None = None,
         processes: int = 1,
     ) -> None:
         """Join the network, its settings, the training places and the validation sets.
@@ -41,6 +43,7 @@ class PlaceRecognition(lightning.LightningModule):
             config: The settings.
             places: The training places.
             sets: The validation sets.
+            teacher: Network to learn from, too.
             processes: How many processes share each batch.
         """
         super().__init__()
@@ -51,6 +54,7 @@ class PlaceRecognition(lightning.LightningModule):
         self._described: list[Tensor] = []
         network.backbone.freeze(config.frozen_stages)
         self.objective = Objective(config, processes=processes)
+        self.distillation = Distillation(teacher, network, config) if teacher else None
 
     def train(self, mode: bool = True) -> PlaceRecognition:
         """Switch to training; batch norms keep their statistics if the settings say so.
@@ -78,8 +82,13 @@ class PlaceRecognition(lightning.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], _: int) -> Tensor:
         """Return the loss of one batch: views (P, K, H, W, 3) uint8, labels (P, K)."""
         views, labels = batch
-        loss, solved = self.objective(self.network(views.flatten(0, 1)), labels.flatten())
+        rgb = views.flatten(0, 1)
+        descriptors = self.network(rgb)
+        loss, solved = self.objective(descriptors, labels.flatten())
         shown = {'train/loss': loss / self.objective.processes, 'train/solved': solved}
+        if self.distillation is not None:
+            shown['train/distillation'] = distance = self.distillation(descriptors, rgb)
+            loss = loss + distance
         self.log_dict(shown, prog_bar=True)
         return loss
 
@@ -102,7 +111,7 @@ class PlaceRecognition(lightning.LightningModule):
 
     def configure_optimizers(self) -> dict[str, Any]:
         """Return optimiser and schedule; the schedule counts optimisation steps."""
-        optimizer = build_optimizer(self.network, self.config)
+        optimizer = build_optimizer(self.network, self.config, self.distillation)
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, self.config))
         return {
             'optimizer': optimizer,

@@ -72,11 +72,20 @@ def _build(module: ModuleType, kind: str, name: str, args: Mapping[str, float]) 
         raise ValueError(f'{kind}_args does not suit {name}: {error}') from error
 
 
-def build_optimizer(network: Network, config: TrainConfig) -> Optimizer:
-    """Build the optimiser over everything that learns; the backbone has its own rate."""
+def build_optimizer(
+    network: Network, config: TrainConfig, extra: nn.Module | None = None
+) -> Optimizer:
+    """Build the optimiser over everything that learns; the backbone has its own rate.
+
+    Args:
+        network: The network.
+        config: The settings.
+        extra: What learns beside the network, at the head's rate.
+    """
     groups = [
         *_groups(network.backbone, config.backbone_lr, config),
         *_groups(network.aggregator, config.head_lr, config),
+        *(_groups(extra, config.head_lr, config) if extra is not None else ()),
     ]
     groups = [group for group in groups if group['params']]
     if config.optimizer == 'sgd':

@@ -34,7 +34,12 @@ from training.data import load_places, training_loader
 from training.head_start import start_as_pooling, start_from_clusters
 from training.models import Network, build_network
 from training.models.aggregators import ClusVPR, MixVPR
-from training.models.checkpoint import load_weights, network_weights, read_checkpoint
+from training.models.checkpoint import (
+    load_network,
+    load_weights,
+    network_weights,
+    read_checkpoint,
+)
 from training.module import PlaceRecognition
 from training.places import Place
 
@@ -111,7 +116,10 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     run = _make_run_folder(runs, config, resume)
     logger.info('%d training places; run folder %s', len(places), run)
     trainer = _trainer(config, run)
-    task = PlaceRecognition(network, config, places, sets, processes=trainer.world_size)
+    teacher = load_network(Path(config.teacher))[0] if config.teacher else None
+    task = PlaceRecognition(
+        network, config, places, sets, teacher=teacher, processes=trainer.world_size
+    )
     try:
         trainer.fit(task, ckpt_path=resume, weights_only=True)
     except OSError as error:

@@ -66,6 +66,23 @@ def network_weights(checkpoint: Mapping[str, Any]) -> dict[str, Tensor]:
     )
 
 
+def load_network(path: Path) -> tuple[Network, TrainConfig]:
+    """Build the network of a checkpoint, ours or a released one, and fill it.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or neither ours nor of a published system.
+    """
+    checkpoint = read_checkpoint(path)
+    weights = network_weights(checkpoint)
+    if 'config' not in checkpoint:
+        return load_released(weights)
+    config = config_from_dict(checkpoint['config'])
+    network = build_network(config)
+    load_weights(network, weights)
+    return network, config
+
+
 def load_released(weights: Mapping[str, Tensor]) -> tuple[Network, TrainConfig]:
     """Build the network that released weights belong to, and fill it.
 

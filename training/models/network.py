@@ -20,7 +20,12 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, backbone: Backbone, aggregator: nn.Module, projection: nn.Linear | None = None
+        self,
+        backbone: Backbone,
+        aggregator: nn.Module,
+        projection: nn.Linear | None = None,
+        *,
+        input_size: tuple[int, int],
     ) -> None:
         """Join the parts.
 
@@ -28,11 +33,13 @@ class Network(nn.Module):
             backbone: Picture to feature map.
             aggregator: Feature map to descriptor, with a `descriptor_size`.
             projection: Of the descriptor to a smaller one, see `training.whitening`.
+            input_size: (height, width) of the pictures.
         """
         super().__init__()
         self.backbone = backbone
         self.aggregator = aggregator
         self.projection = projection
+        self.input_size = input_size
         for name in ('mean', 'std'):
             values = torch.tensor(getattr(backbone, name)).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -80,7 +87,8 @@ def build_network(config: TrainConfig) -> Network:
     projection = None
     if config.projected_size:
         projection = nn.Linear(aggregator.descriptor_size, config.projected_size)
-    return Network(backbone, aggregator, projection)
+    size = (config.height, config.width)
+    return Network(backbone, aggregator, projection, input_size=size)
 
 
 def build_aggregator(config: TrainConfig, channels: int, grid: tuple[int, int]) -> nn.Module:

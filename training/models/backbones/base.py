@@ -60,6 +60,9 @@ class Backbone(nn.Module, ABC):
             )
         return height // self.stride, width // self.stride
 
+    def fix_size(self, height: int, width: int) -> None:  # noqa: B027 (most need nothing)
+        """Prepare for pictures of this size only, before an export."""
+
     def freeze(self, count: int) -> None:
         """Stop the gradient of the first `count` stages.
 
