@@ -107,6 +107,7 @@ class TrainConfig:
     average_decay: float = 0.99  # a step, of the running mean of the weights; 0: no mean
     precision: str = 'bf16-mixed'  # of Lightning's Trainer, or 32-true, 16-mixed: the trained part
     validate_every: int = 130  # steps
+    log_every: int = 10  # steps
     patience: int = 0  # validations without a better recall after which the run ends; 0: never
     threads: int = 2  # CPU threads of the network
     workers: int = 2  # processes that prepare batches

@@ -16,7 +16,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from training.config import load_config
-from training.train import RunStopped, train
+from training.train import RunStoppedError, train
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -35,5 +35,5 @@ def main(argv: Sequence[str] | None = None) -> Path:
 if __name__ == '__main__':
     try:
         main()
-    except RunStopped as stopped:
+    except RunStoppedError as stopped:
         sys.exit(f'\n{stopped}')

@@ -64,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cosine = export(network, arguments.out, record, pictures, precision=arguments.precision)
     size = arguments.out.stat().st_size / 1e6
     print(
-        f'{arguments.out}: {size:.1f} MB, {arguments.precision}, opset {OPSET}; torch (float32) and '
-        f'onnxruntime agree to cosine {cosine:.7f}'
+        f'{arguments.out}: {size:.1f} MB, {arguments.precision}, opset {OPSET}; torch (float32) '
+        f'and onnxruntime agree to cosine {cosine:.7f}'
     )
     return 0
 

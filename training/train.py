@@ -52,7 +52,7 @@ NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'backbone_lr', 'weight_d
 logger = logging.getLogger(__name__)
 
 
-class RunStopped(Exception):
+class RunStoppedError(Exception):
     """A run ended before its end; the message says why and how to go on."""
 
 
@@ -105,7 +105,7 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     `curves.png`, `best.ckpt` and `last.ckpt`. Under torchrun its processes share the batches.
 
     Raises:
-        RunStopped: By hand or by a full disk; says which checkpoint there is to go on from.
+        RunStoppedError: By hand or by a full disk; says which checkpoint there is to go on from.
     """
     lightning.seed_everything(config.seed, verbose=False)
     torch.set_num_threads(config.threads)
@@ -125,10 +125,12 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     except OSError as error:
         if error.errno != errno.ENOSPC:
             raise
-        raise RunStopped(f'the disk with {run} is full; free some, then {_advice(run)}') from error
+        raise RunStoppedError(
+            f'the disk with {run} is full; free some, then {_advice(run)}'
+        ) from error
     except SystemExit as error:  # Lightning's answer to Ctrl-C
         step = trainer.global_step
-        raise RunStopped(f'stopped by hand at step {step}; {_advice(run)}') from error
+        raise RunStoppedError(f'stopped by hand at step {step}; {_advice(run)}') from error
     return run
 
 
@@ -184,7 +186,7 @@ def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:
         val_check_interval=config.validate_every * config.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=config.log_every,
         callbacks=callbacks,
         logger=[CSVLogger(run, '', ''), TensorBoardLogger(run, '', '')],
         enable_model_summary=False,
@@ -221,5 +223,5 @@ def _git_commit() -> str:
 if __name__ == '__main__':
     try:
         main()
-    except RunStopped as stopped:
+    except RunStoppedError as stopped:
         sys.exit(f'\n{stopped}')

@@ -114,7 +114,9 @@ def test_made_files_have_the_published_entries(name):
 @pytest.mark.parametrize('name', sorted(PRESETS))
 def test_every_published_file_is_recognised_by_what_it_holds(name):
     with torch.device('meta' if name in LARGE else 'cpu'):
-        network, config = load_released(network_weights(released(name, torch.get_default_device())))
+        network, config = load_released(
+            network_weights(released(name, torch.get_default_device()))
+        )
     wanted = {**PRESETS[name], 'projected_size': 0}
     wanted.pop('frozen_stages')
     assert {key: getattr(config, key) for key in wanted} == wanted

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from training.config import TrainConfig
-from training.models import Network, build_network
 from training.head_start import discriminant, horizontal_bands, start_as_pooling
+from training.models import Network, build_network
 from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
 from training.models.aggregators.clusvpr import distinctness
 from training.models.backbones import build_backbone

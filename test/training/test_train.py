@@ -1,17 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import cv2
+import lightning
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch.callbacks import Callback
 
 from training import train
 from training.config import TrainConfig, load_config
+from training.curves import draw_curves, read_curves
 from training.data import load_places, training_loader
 from training.models import build_network
 from training.models.checkpoint import network_weights, read_checkpoint
 from training.module import PlaceRecognition
 from training.objective import learning_rate_factor
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def metrics(run, column):
@@ -102,3 +115,139 @@ def test_learning_rate_rises_stays_and_falls():
     config = TrainConfig(steps=100, validate_every=50, warmup_steps=10, decay_fraction=0.4)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 50, 80, 100)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
+
+
+def stop_at(step):
+    """A callback that ends a run with an error, as a power cut would."""
+
+    class Stop(Callback):
+        def on_train_batch_end(self, trainer, *_):
+            if trainer.global_step == step:
+                raise RuntimeError('cut')
+
+    return Stop()
+
+
+def test_a_resumed_run_draws_the_same_curve(runs, small_run, monkeypatch):
+    """Losses, recalls and weights are those of the run that nothing stopped."""
+    settings = [*small_run, 'log_every=1']
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    whole = train.main(['--runs', str(runs), *settings, 'name=whole'])
+    build = train._trainer
+
+    def build_and_stop(config, run):
+        trainer = build(config, run)
+        trainer.callbacks.append(stop_at(3))
+        return trainer
+
+    monkeypatch.setattr(train, '_trainer', build_and_stop)
+    with pytest.raises(RuntimeError, match='cut'):
+        train.main(['--runs', str(runs), *settings, 'name=cut'])
+    monkeypatch.setattr(train, '_trainer', build)
+    (cut,) = runs.glob('cut-*')
+    assert read_checkpoint(cut / 'last.ckpt')['global_step'] == 3
+    resumed = train.main(['--runs', str(runs), '--resume', str(cut)])
+    for column in ('train/loss', 'val/recall'):
+        joined = metrics(cut, column) | metrics(resumed, column)
+        assert joined == pytest.approx(metrics(whole, column), rel=1e-4)
+    one, other = (read_checkpoint(run / 'last.ckpt')['state_dict'] for run in (whole, resumed))
+    for key, value in one.items():
+        assert torch.allclose(value, other[key], atol=1e-5), key
+
+
+def start_run(runs, settings):
+    """Start train.py as a user does."""
+    command = [sys.executable, str(ROOT / 'training' / 'train.py'), '--runs', str(runs), *settings]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, small_run):
+    settings = [*small_run, 'steps=4000', 'pooling_start=false', 'name=long']
+    process = start_run(tmp_path, settings)
+    wait_for(lambda: list(tmp_path.glob('long-*/last.ckpt')), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    (run,) = tmp_path.glob('long-*')
+    assert process.returncode == 1
+    assert 'Traceback' not in output
+    assert f'go on with: python training/train.py --resume {run}' in output
+    step = read_checkpoint(run / 'last.ckpt')['global_step']
+    assert f'stopped by hand at step {step};' in output
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no /dev/full')
+def test_a_full_disk_keeps_the_last_whole_checkpoint(runs, small_run, monkeypatch):
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    save = lightning.Trainer.save_checkpoint
+
+    def save_until_full(trainer, path, *args, **kwargs):
+        if trainer.global_step > 2:
+            with Path('/dev/full').open('wb', buffering=0) as full:
+                full.write(b'x')
+        save(trainer, path, *args, **kwargs)
+
+    monkeypatch.setattr(lightning.Trainer, 'save_checkpoint', save_until_full)
+    with pytest.raises(train.RunStoppedError, match='is full; free some, then go on with: python'):
+        train.main(['--runs', str(runs), *small_run, 'name=full'])
+    (run,) = runs.glob('full-*')
+    assert read_checkpoint(run / 'last.ckpt')['global_step'] == 2
+
+
+def test_a_run_without_progress_ends_early(runs, small_run, monkeypatch):
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    settings = [*small_run, 'steps=40', 'patience=1', 'head_lr=0', 'backbone_lr=0', 'name=flat']
+    run = train.main(['--runs', str(runs), *settings])
+    assert sorted(metrics(run, 'val/recall')) == [1, 3]
+
+
+def test_a_run_folder_has_curves_and_events(finished):
+    assert cv2.imread(str(finished / 'curves.png')).std() > 5
+    assert list(finished.glob('events.out.tfevents*'))
+    curves = read_curves(finished / 'metrics.csv')
+    assert curves['val/recall'][0] == [2, 4]
+    with pytest.raises(FileNotFoundError):
+        draw_curves(finished / 'nowhere')
+
+
+def run_distributed(processes, output, settings):
+    """Run the script below under torchrun (or alone) and return what it wrote."""
+    command = [sys.executable, str(Path(__file__).with_name('one_step.py')), str(output)]
+    if processes > 1:
+        command[:1] = [
+            sys.executable, '-m', 'torch.distributed.run', '--standalone',
+            f'--nproc-per-node={processes}',
+        ]  # fmt: skip
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [*command, *settings], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(output.read_text())
+
+
+def test_two_processes_learn_what_one_would(tmp_path, small_run):
+    """The negatives are those of both: loss and learnt weights equal a single process's."""
+    settings = [*small_run, 'pooling_start=false', 'steps=2', 'average_decay=0']
+    alone = run_distributed(1, tmp_path / 'alone.json', settings)
+    shared = run_distributed(2, tmp_path / 'shared.json', settings)
+    assert shared['loss'] == pytest.approx(alone['loss'], rel=1e-4)
+    assert shared['weights'] == pytest.approx(alone['weights'], rel=1e-3)
+    assert alone['loss'][0] != alone['loss'][1]
+    assert shared['rank_batches'] == [9, 9]
+
+
+def test_processes_must_share_a_batch_evenly(small_run):
+    places, _ = load_places(load_config(None, small_run))
+    with pytest.raises(ValueError, match='6 places of a batch cannot be shared by 4 processes'):
+        training_loader(load_config(None, small_run), places, part=(0, 4))

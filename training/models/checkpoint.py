@@ -215,10 +215,10 @@ def _from_clusvpr(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     renamed = {}
     for key, value in weights.items():
         name = key.replace('base_model.base.', 'backbone.base.', 1)
-        name = name.replace('net_vlad.', 'aggregator.', 1)
-        if name == 'aggregator.GeM_pool.p':
-            value = value.mean().reshape(1)  # published with one number a position
-        renamed[name] = value
+        renamed[name.replace('net_vlad.', 'aggregator.', 1)] = value
+    exponent = 'aggregator.GeM_pool.p'
+    if exponent in renamed:
+        renamed[exponent] = renamed[exponent].mean().reshape(1)  # published: one a position
     return renamed
 
 
@@ -232,13 +232,14 @@ def _from_openvprlab(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     frozen = len({match[2] for match, *_ in parts if match and match[1] == 'frozen'})
     renamed = {}
     for match, key, value in parts:
+        name = key
         if match:
             number = int(match[2]) + (frozen if match[1] == 'unfrozen' else 0)
             rest = match[3]
             if number == 0:
                 rest = re.sub(r'^0\.', 'conv1.', re.sub(r'^1\.', 'bn1.', rest))
-            key = f'backbone.model.{f"layer{number}." if number else ""}{rest}'
-        renamed[key] = value
+            name = f'backbone.model.{f"layer{number}." if number else ""}{rest}'
+        renamed[name] = value
     return renamed
 
 

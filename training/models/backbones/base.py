@@ -60,7 +60,7 @@ class Backbone(nn.Module, ABC):
             )
         return height // self.stride, width // self.stride
 
-    def fix_size(self, height: int, width: int) -> None:  # noqa: B027 (most need nothing)
+    def fix_size(self, height: int, width: int) -> None:
         """Prepare for pictures of this size only, before an export."""
 
     def freeze(self, count: int) -> None:

@@ -69,8 +69,10 @@ class MobileNetV2Lightweight(MobileNetV2):
         """Load all blocks but the tail, which starts at random."""
         for number, block in enumerate(self.model.features[:18]):
             prefix = f'{number}.'
-            block.load_state_dict({
-                key.removeprefix(prefix): value
-                for key, value in weights.items()
-                if key.startswith(prefix)
-            })
+            block.load_state_dict(
+                {
+                    key.removeprefix(prefix): value
+                    for key, value in weights.items()
+                    if key.startswith(prefix)
+                }
+            )
