@@ -54,6 +54,7 @@ class TrainConfig:
     warmup_steps: int = 20
     decay_fraction: float = 0.8  # of the steps, at the end, over which the rates fall to zero
     head_lr: float = 3e-4
+    mixer_lr: float = 2e-5  # mixvpr: of what works along positions; hurried, the head collapses
     backbone_lr: float = 1e-4
     weight_decay: float = 1e-3
     loss_alpha: float = 1.0  # multi-similarity: weight of positives

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
 
@@ -96,13 +97,23 @@ class PlaceRecognition(lightning.LightningModule):
         self.log_dict(recalls, prog_bar=True)
 
     def configure_optimizers(self) -> dict[str, Any]:
-        """AdamW: slow for the backbone, no decay for biases and norms."""
+        """AdamW: slow for backbone and mixers, no decay for biases and norms."""
         config = self.config
-        groups = [
-            *_parameter_groups(self.network.backbone, config.backbone_lr, config.weight_decay),
-            *_parameter_groups(self.network.aggregator, config.head_lr, config.weight_decay),
-        ]
-        optimizer = AdamW([group for group in groups if group['params']])
+        rates = {
+            'backbone.': config.backbone_lr,
+            'aggregator.mix.': config.mixer_lr,
+            'aggregator.row_proj.': config.mixer_lr,
+        }
+        groups: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+        for name, parameter in self.network.named_parameters():
+            if parameter.requires_grad:
+                matching = (rate for part, rate in rates.items() if name.startswith(part))
+                decay = config.weight_decay if parameter.ndim > 1 else 0.0
+                groups[next(matching, config.head_lr), decay].append(parameter)
+        optimizer = AdamW(
+            {'params': parameters, 'lr': rate, 'weight_decay': decay}
+            for (rate, decay), parameters in groups.items()
+        )
         schedule = LambdaLR(optimizer, lambda step: learning_rate_factor(step, config))
         return {
             'optimizer': optimizer,
@@ -119,13 +130,3 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
     rise = (step + 1) / max(1, config.warmup_steps)
     fall = (config.steps - step) / max(1.0, config.decay_fraction * config.steps)
     return max(0.0, min(1.0, rise, fall))
-
-
-def _parameter_groups(module: nn.Module, lr: float, weight_decay: float) -> list[dict[str, Any]]:
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    matrices = [parameter for parameter in trained if parameter.ndim > 1]
-    others = [parameter for parameter in trained if parameter.ndim <= 1]
-    return [
-        {'params': matrices, 'lr': lr, 'weight_decay': weight_decay},
-        {'params': others, 'lr': lr, 'weight_decay': 0.0},
-    ]

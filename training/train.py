@@ -32,7 +32,7 @@ from training.pooling_start import start_as_pooling
 POOLING_START_BATCHES = 48  # about 5,000 pictures
 
 # What the optimiser and the weights of the interrupted run decide.
-NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'backbone_lr', 'weight_decay')
+NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'mixer_lr', 'backbone_lr', 'weight_decay')
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,8 @@ def _fill(network: Network, config: TrainConfig, places: Sequence[Place]) -> Non
         return
     network.backbone.load_imagenet()
     if config.pooling_start and config.aggregator == 'mixvpr':
-        batches = training_loader(config, places)
+        # Batches that the run will not come to: those it starts from would teach it nothing.
+        batches = training_loader(config, places, start=config.steps)
         start_as_pooling(network, itertools.islice(batches, POOLING_START_BATCHES))
 
 
