@@ -82,6 +82,7 @@ class TrainConfig:
     steps: int = 1300
     optimizer: str = 'adamw'  # adamw | adam | sgd
     head_lr: float = 3e-4
+    mixer_lr: float = 2e-5  # mixvpr: of what works along positions; hurried, the head collapses
     backbone_lr: float = 1e-4
     momentum: float = 0.9  # of sgd
     weight_decay: float = 1e-3

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Mapping
 from types import ModuleType
 
@@ -82,12 +83,23 @@ def build_optimizer(
         config: The settings.
         extra: What learns beside the network, at the head's rate.
     """
+    rates = {
+        'backbone.': config.backbone_lr,
+        'aggregator.mix.': config.mixer_lr,
+        'aggregator.row_proj.': config.mixer_lr,
+    }
+    named = [*network.named_parameters(), *(extra.named_parameters() if extra else ())]
+    parts: dict[tuple[float, float], list[nn.Parameter]] = defaultdict(list)
+    for name, parameter in named:
+        if parameter.requires_grad:
+            matching = (rate for part, rate in rates.items() if name.startswith(part))
+            is_decayed = config.decay_all or parameter.ndim > 1
+            decay = config.weight_decay if is_decayed else 0.0
+            parts[next(matching, config.head_lr), decay].append(parameter)
     groups = [
-        *_groups(network.backbone, config.backbone_lr, config),
-        *_groups(network.aggregator, config.head_lr, config),
-        *(_groups(extra, config.head_lr, config) if extra is not None else ()),
+        {'params': parameters, 'lr': rate, 'weight_decay': decay}
+        for (rate, decay), parameters in parts.items()
     ]
-    groups = [group for group in groups if group['params']]
     if config.optimizer == 'sgd':
         return SGD(groups, momentum=config.momentum)
     return (AdamW if config.optimizer == 'adamw' else Adam)(groups)
@@ -103,14 +115,3 @@ def learning_rate_factor(step: int, config: TrainConfig) -> float:
     if config.schedule == 'cosine':
         left = (1.0 - math.cos(math.pi * left)) / 2.0
     return min(rise, left)
-
-
-def _groups(module: nn.Module, lr: float, config: TrainConfig) -> list[dict]:
-    """Return the trained parameters of a module, those without decay apart."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
-    decayed = [p for p in trained if config.decay_all or p.ndim > 1]
-    others = [p for p in trained if not (config.decay_all or p.ndim > 1)]
-    return [
-        {'params': decayed, 'lr': lr, 'weight_decay': config.weight_decay},
-        {'params': others, 'lr': lr, 'weight_decay': 0.0},
-    ]

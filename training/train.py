@@ -47,7 +47,7 @@ POOLING_START_BATCHES = 48  # about 5,000 pictures
 CLUSTER_START_BATCHES = 4  # 300,000 local descriptors and more
 
 # What the optimiser and the weights of the interrupted run decide.
-NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'backbone_lr', 'weight_decay')
+NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'mixer_lr', 'backbone_lr', 'weight_decay')
 
 logger = logging.getLogger(__name__)
 

@@ -111,6 +111,28 @@ def test_the_loss_falls_on_a_batch(small_run):
     assert losses[-1] < 0.7 * losses[0]
 
 
+def test_backbone_mixers_and_projection_have_their_own_rates(small_run):
+    config = load_config(
+        None, [*small_run, 'warmup_steps=0', 'head_lr=3', 'mixer_lr=2', 'backbone_lr=1']
+    )
+    network = build_network(config)
+    groups = PlaceRecognition(network, config, [], []).configure_optimizers()['optimizer']
+    found = {id(p): g for g in groups.param_groups for p in g['params']}
+    expected = {
+        'backbone.model._conv_head.weight': (1.0, config.weight_decay),
+        'backbone.model._bn1.bias': (1.0, 0.0),
+        'aggregator.mix.1.mix.3.weight': (2.0, config.weight_decay),
+        'aggregator.row_proj.bias': (2.0, 0.0),
+        'aggregator.channel_proj.weight': (3.0, config.weight_decay),
+    }
+    parameters = dict(network.named_parameters())
+    for name, (rate, decay) in expected.items():
+        group = found[id(parameters[name])]
+        assert (group['initial_lr'], group['weight_decay']) == (rate, decay), name
+    trained = {id(p) for p in network.parameters() if p.requires_grad}
+    assert set(found) == trained
+
+
 def test_learning_rate_rises_stays_and_falls():
     config = TrainConfig(steps=100, validate_every=50, warmup_steps=10, decay_fraction=0.4)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 50, 80, 100)]
