@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+LEAST_VARIANCE = 1e-10  # less is the rounding of float32
 SHRINKAGE = 1e-3  # share of the mean variance that is added to all: rare directions stay small
 
 
@@ -38,6 +39,11 @@ def fit_projection(descriptors: np.ndarray, size: int, *, power: float = 0.5) ->
     mean = descriptors.mean(axis=0, dtype=np.float64)
     _, scale, directions = np.linalg.svd(descriptors - mean, full_matrices=False)
     variance = scale**2 / (count - 1)
+    if variance[size - 1] < LEAST_VARIANCE:
+        raise ValueError(
+            f'the descriptors of the {count} pictures differ in fewer than {size} directions: is '
+            'the network trained, do the pictures show different places?'
+        )
     variance += SHRINKAGE * variance.mean()
     weight = directions[:size] / variance[:size, None] ** power
     weight /= np.abs(weight).max()  # the scale is lost in the norm; this one suits half precision

@@ -50,7 +50,7 @@ def test_the_projected_student_is_compared_by_angle():
         loss.projection.bias.zero_()
     teacher = unit(4, 3)
     assert loss(teacher, teacher).abs() < 1e-12
-    assert loss(-teacher, teacher) == pytest.approx(2.0)
+    assert loss(-teacher, teacher).item() == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize('kind', ['relational', 'projected'])

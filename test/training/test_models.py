@@ -160,7 +160,7 @@ def test_discriminant_finds_what_tells_places_apart():
 
 
 def test_only_mixvpr_can_start_as_pooling():
-    network = Network(MobileNetV2(), GeM(1280))
+    network = Network(MobileNetV2(), GeM(1280), input_size=(32, 32))
     with pytest.raises(TypeError, match='only MixVPR can start as pooling, not GeM'):
         start_as_pooling(network, [])
 

@@ -33,6 +33,12 @@ def test_without_whitening_the_large_directions_stay_large():
         kept.max() / distances.max()), atol=1e-3)  # fmt: skip
 
 
+def test_descriptors_that_are_all_alike_are_refused():
+    alike = np.full((40, 8), 0.5, np.float32) + 1e-8 * correlated(40, 8)
+    with pytest.raises(ValueError, match='differ in fewer than 3 directions'):
+        fit_projection(alike, 3)
+
+
 @pytest.mark.parametrize(('count', 'width', 'size'), [(20, 8, 9), (5, 8, 5)])
 def test_too_few_pictures_or_values_are_refused(count, width, size):
     with pytest.raises(ValueError, match=f'{count} descriptors of {width} values span at most'):

@@ -186,7 +186,7 @@ class _Transformer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         patches = self.embeddings.patch_embeddings(x)
         tokens = patches.flatten(2).transpose(1, 2)
-        first = self.embeddings.cls_token.expand(len(tokens), -1, -1)
+        first = self.embeddings.cls_token.expand(tokens.shape[0], -1, -1)
         tokens = self.encoder.layer[0](torch.cat((first, tokens), dim=1))
         return tokens[:, 1:].transpose(1, 2).reshape(patches.shape)
 
