@@ -201,6 +201,8 @@ def _running_mean(mean: Tensor, weights: Tensor, _: Tensor | int, *, decay: floa
 def _make_run_folder(runs: Path, config: TrainConfig, resume: Path | None) -> Path:
     """Create the folder and write down what is run."""
     run = runs / f'{config.name}-{time.strftime("%Y%m%d-%H%M%S", time.gmtime())}'
+    if int(os.environ.get('RANK', '0')):
+        return run  # the first of the processes writes
     run.mkdir(parents=True)
     (run / 'config.yaml').write_text(config.to_yaml())
     (run / 'commit.txt').write_text(f'{_git_commit()}\n')
