@@ -60,6 +60,10 @@ class PlaceRecognition(lightning.LightningModule):
         self.network.backbone.eval()
         return self
 
+    def on_fit_start(self) -> None:
+        """Switch to training: Lightning leaves the modes as they came."""
+        self.train()
+
     def train_dataloader(self) -> DataLoader:
         """Return the batches from the step on that the run has reached."""
         return training_loader(self.config, self._places, start=self.global_step)
