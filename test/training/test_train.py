@@ -81,6 +81,41 @@ def test_a_run_goes_on_where_it_stopped(finished, runs):
             train.main(['--resume', str(finished), *more])
 
 
+def test_a_resumed_run_draws_the_same_curve(runs, small_run, monkeypatch):
+    """Losses, weights and batch norms are those of the run that nothing stopped."""
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    losses = []
+    step = PlaceRecognition.training_step
+
+    def record(task, batch, index):
+        loss = step(task, batch, index)
+        losses.append(loss.item())
+        return loss
+
+    def stop_after_three(task, batch, index):
+        if task.global_step == 3:
+            raise RuntimeError('cut')
+        return record(task, batch, index)
+
+    monkeypatch.setattr(PlaceRecognition, 'training_step', record)
+    whole = train.main(['--runs', str(runs), *small_run, 'name=whole'])
+    expected = losses.copy()
+    monkeypatch.setattr(PlaceRecognition, 'training_step', stop_after_three)
+    with pytest.raises(RuntimeError, match='cut'):
+        train.main(['--runs', str(runs), *small_run, 'name=cut'])
+    (cut,) = runs.glob('cut-*')
+    monkeypatch.setattr(PlaceRecognition, 'training_step', record)
+    losses.clear()
+    resumed = train.main(['--runs', str(runs), '--resume', str(cut)])
+
+    assert len(expected) == 4
+    assert losses == pytest.approx(expected[2:], rel=1e-4)  # the last checkpoint is of step two
+    one, other = (read_checkpoint(run / 'last.ckpt') for run in (whole, resumed))
+    for part in ('state_dict', 'current_model_state'):
+        for key, value in one[part].items():
+            assert torch.allclose(value, other[part][key], atol=1e-5), key
+
+
 def test_checkpoints_hold_the_running_mean_of_the_weights(finished):
     checkpoint = read_checkpoint(finished / 'last.ckpt')
     mean, weights = checkpoint['state_dict'], checkpoint['current_model_state']
