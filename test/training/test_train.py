@@ -13,7 +13,6 @@ import lightning
 import numpy as np
 import pytest
 import torch
-from lightning.pytorch.callbacks import Callback
 
 from training import train
 from training.config import TrainConfig, load_config
@@ -172,46 +171,6 @@ def test_learning_rate_rises_stays_and_falls():
     config = TrainConfig(steps=100, validate_every=50, warmup_steps=10, decay_fraction=0.4)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 50, 80, 100)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
-
-
-def stop_at(step):
-    """A callback that ends a run with an error, as a power cut would."""
-
-    class Stop(Callback):
-        def on_train_batch_end(self, trainer, *_):
-            if trainer.global_step == step:
-                raise RuntimeError('cut')
-
-    return Stop()
-
-
-def test_a_resumed_run_draws_the_same_curve(runs, small_run, monkeypatch):
-    """Losses, recalls and weights are those of the run that nothing stopped."""
-    settings = [*small_run, 'log_every=1']
-    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
-    whole = train.main(['--runs', str(runs), *settings, 'name=whole'])
-    build = train._trainer
-
-    def build_and_stop(config, run):
-        trainer = build(config, run)
-        trainer.callbacks.append(stop_at(3))
-        return trainer
-
-    monkeypatch.setattr(train, '_trainer', build_and_stop)
-    with pytest.raises(RuntimeError, match='cut'):
-        train.main(['--runs', str(runs), *settings, 'name=cut'])
-    monkeypatch.setattr(train, '_trainer', build)
-    (cut,) = runs.glob('cut-*')
-    assert read_checkpoint(cut / 'last.ckpt')['global_step'] == 3
-    resumed = train.main(['--runs', str(runs), '--resume', str(cut)])
-    assert list(metrics(resumed, 'train/loss')) == [3]
-    for column in ('train/loss', 'val/recall'):
-        expected = metrics(whole, column)
-        for step, value in (metrics(cut, column) | metrics(resumed, column)).items():
-            assert value == pytest.approx(expected[step], rel=1e-4)
-    one, other = (read_checkpoint(run / 'last.ckpt')['state_dict'] for run in (whole, resumed))
-    for key, value in one.items():
-        assert torch.allclose(value, other[key], atol=1e-5), key
 
 
 def start_run(runs, settings):

@@ -81,7 +81,8 @@ class _Embedding(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         patches = self.patch_embed(rgb)  # (B, h, w, C)
-        positions = resample_positions(self.pos_embed, tuple(map(int, patches.shape[1:3])))
+        grid = int(patches.shape[1]), int(patches.shape[2])
+        positions = resample_positions(self.pos_embed, grid)
         tokens = torch.cat(
             (self.cls_token.expand(rgb.shape[0], -1, -1), patches.flatten(1, 2)), dim=1
         )
