@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import cv2
 import numpy as np
+import torch
 
 
 def augment(
@@ -40,6 +41,20 @@ def augment(
     light = make_night(light, rng) if rng.random() < night else change_light(light, rng)
     rgb = (np.clip(light, 0.0, 1.0) * 255.0).astype(np.uint8)
     return degrade(rgb, rng)
+
+
+def randaugment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Apply three random operations, bilinear: the augmentation of the published recipes.
+
+    RandAugment: Cubuk et al., CVPR Workshops 2020; torchvision's, with its default magnitude.
+    """
+    from torchvision.transforms import InterpolationMode, RandAugment
+
+    operations = RandAugment(num_ops=3, interpolation=InterpolationMode.BILINEAR)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(rng.integers(2**63)))
+        picture = operations(torch.from_numpy(rgb).permute(2, 0, 1))
+    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
 
 
 def random_window(

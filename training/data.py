@@ -30,7 +30,7 @@ def load_places(config: TrainConfig) -> tuple[list[Place], list[RetrievalSet]]:
     training: list[Place] = []
     sets: list[RetrievalSet] = []
     if config.gsv:
-        every = gsv_cities(root / config.gsv, config.cities)
+        every = gsv_cities(root / config.gsv, config.cities, min_pictures=config.min_pictures)
         kept, held_out = split(every, every=config.holdout_every)
         training += kept
         sets += street_sets(held_out, size=size)
@@ -47,18 +47,22 @@ def load_places(config: TrainConfig) -> tuple[list[Place], list[RetrievalSet]]:
     return training, sets
 
 
-def training_loader(config: TrainConfig, places: Sequence[Place], *, start: int = 0) -> DataLoader:
+def training_loader(
+    config: TrainConfig, places: Sequence[Place], *, start: int = 0, part: tuple[int, int] = (0, 1)
+) -> DataLoader:
     """Return endless batches of views (P, K, H, W, 3) uint8 and labels (P, K).
 
     Args:
         config: The settings.
         places: The training places.
-        start: Optimisation step to go on from.
+        start: Batch to go on from.
+        part: (number of this process, how many there are): each gets its share of every batch.
     """
     dataset = PlaceDataset(
         places,
         views=config.views,
         size=(config.height, config.width),
+        augmentation=config.augmentation,
         night=config.night,
         viewpoint=config.viewpoint,
         seed=config.seed,
@@ -68,8 +72,10 @@ def training_loader(config: TrainConfig, places: Sequence[Place], *, start: int 
         config.places_per_source,
         min_distance_m=config.min_place_distance_m,
         neighbours=config.neighbours,
+        in_city=config.in_city,
         seed=config.seed,
         start=start,
+        part=part,
     )
     return DataLoader(dataset, batch_sampler=batches, num_workers=config.workers)
 

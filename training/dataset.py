@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from training.augment import augment, random_window
+from training.augment import augment, randaugment, random_window
 from training.places import Place, positions_m
 from vpr_ros.picture_folder import read_picture
+from vpr_ros.preprocess import Preprocess
 
 WHOLE = (0.0, 0.0, 1.0, 1.0)
 STEPS_APART = 4  # between the first pictures of two places of one walk in a batch
@@ -33,6 +35,7 @@ class PlaceDataset(Dataset):
         *,
         views: int,
         size: tuple[int, int],
+        augmentation: str = 'strong',
         night: float,
         viewpoint: float,
         seed: int,
@@ -44,6 +47,7 @@ class PlaceDataset(Dataset):
             views: K, views per item; a place with fewer pictures shows some twice, augmented
                 differently.
             size: (height, width) of the views, pixels.
+            augmentation: 'strong', or 'randaugment': the published three random operations.
             night: Probability that a view is turned into a night.
             viewpoint: Greatest strength of the change of viewpoint, 0 to 1; a view draws its own.
             seed: With the key of an item it decides everything about it.
@@ -51,6 +55,7 @@ class PlaceDataset(Dataset):
         self.places = places
         self._views = views
         self._size = size
+        self._augmentation = augmentation
         self._night = night
         self._viewpoint = viewpoint
         self._seed = seed
@@ -72,6 +77,8 @@ class PlaceDataset(Dataset):
         index, draw = key
         place = self.places[index]
         rng = np.random.default_rng((self._seed, index, draw))
+        if self._augmentation == 'randaugment':
+            return self._plain(place, rng), torch.full((self._views,), index)
         # One answer for all places of a batch: neighbours in it remain look-alikes.
         mirrored = bool(np.random.default_rng((self._seed, draw)).integers(2))
         # A fixed camera never moves: looking at parts of its picture makes it many cameras.
@@ -95,6 +102,13 @@ class PlaceDataset(Dataset):
             label = -1 - (draw * len(self.places) + index)
         return torch.from_numpy(np.stack(views)), torch.full((self._views,), label)
 
+    def _plain(self, place: Place, rng: np.random.Generator) -> Tensor:
+        """Return K views as the published recipes make them."""
+        chosen = _choose(len(place.pictures), self._views, rng)
+        resize = Preprocess(*self._size)
+        views = [randaugment(resize(read_picture(place.pictures[i])), rng) for i in chosen]
+        return torch.from_numpy(np.stack(views))
+
 
 class MixedBatches(Sampler[list[tuple[int, int]]]):
     """Endless batches with a fixed number of places of each source, all different.
@@ -111,7 +125,9 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         min_distance_m: float,
         neighbours: int,
         seed: int,
+        in_city: bool = False,
         start: int = 0,
+        part: tuple[int, int] = (0, 1),
     ) -> None:
         """Group the places.
 
@@ -122,10 +138,13 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
                 nearer ones may show the same houses and yet count as different.
             neighbours: Places of a group; 1 draws each place by itself.
             seed: Decides the order.
-            start: Optimisation step to go on from.
+            in_city: Whether the GSV places of a batch are all of one city: harder negatives.
+            start: Batch to go on from.
+            part: (number of this process, how many there are): each yields its share of every
+                batch, and together they yield what one alone would.
 
         Raises:
-            ValueError: A source has too few places for a batch.
+            ValueError: A source has too few places for a batch, or the processes cannot share it.
         """
         self._indices = {
             source: [i for i, place in enumerate(places) if place.source == source]
@@ -145,16 +164,48 @@ class MixedBatches(Sampler[list[tuple[int, int]]]):
         self._per_source = per_source
         self._seed = seed
         self._start = start
+        self._part = part
+        self._cities = self._group_by_city(places) if in_city else []
+        in_all = sum(per_source.values())
+        if in_all % part[1]:
+            raise ValueError(
+                f'{in_all} places of a batch cannot be shared by {part[1]} processes; '
+                f'change the places in a batch'
+            )
 
     def __iter__(self) -> Iterator[list[tuple[int, int]]]:
         """Yield the keys of one batch after another."""
+        number, processes = self._part
         for step in itertools.count(self._start):
             rng = np.random.default_rng((self._seed, step))
-            yield [
+            keys = [
                 (index, step)
                 for source, count in self._per_source.items()
-                for index in self._draw(np.array(self._indices[source]), count, rng)
+                for index in self._draw(self._candidates(source, rng), count, rng)
             ]
+            yield keys[number::processes]
+
+    def _group_by_city(self, places: Sequence[Place]) -> list[np.ndarray]:
+        """Return the GSV places of each city that has enough for a batch."""
+        cities: dict[str, list[int]] = defaultdict(list)
+        for index in self._indices.get('gsv', []):
+            cities[places[index].name.partition('/')[0]].append(index)
+        wanted = self._per_source.get('gsv', 0)
+        enough = [np.array(indices) for indices in cities.values() if len(indices) >= wanted]
+        if wanted and not enough:
+            most = max(map(len, cities.values()))
+            raise ValueError(
+                f'in_city wants {wanted} places of one city in a batch; the largest city has '
+                f'{most}: lower gsv_places'
+            )
+        return enough
+
+    def _candidates(self, source: str, rng: np.random.Generator) -> np.ndarray:
+        """Return the places that a batch may draw from: of all cities, or of one."""
+        if source != 'gsv' or not self._cities:
+            return np.array(self._indices[source])
+        sizes = np.array([len(city) for city in self._cities])
+        return self._cities[rng.choice(len(self._cities), p=sizes / sizes.sum())]
 
     def _draw(self, indices: np.ndarray, count: int, rng: np.random.Generator) -> list[int]:
         """Take groups of neighbours, each place far enough from all taken before."""

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure exported models, through the runtime that the robot runs.
 
-`python training/evaluate.py MODEL.onnx ... [--pair REFERENCE QUERY] [--record]` prints one table:
-recall@1 on each set of the validation split and on each pair of traverses, and the similarity
-threshold that gives the wanted precision on the validation split.
+`python training/evaluate.py MODEL.onnx ... [--pair REFERENCE QUERY] [--benchmark NAME ROOT]
+[--record]` prints one table: recall@1 on each set of the validation split, on each pair of
+traverses and on each benchmark, and the similarity threshold that gives the wanted precision on
+the validation split.
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,16 +22,19 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
+from training.benchmarks import BENCHMARKS, open_benchmark
 from training.config import load_config
 from training.data import load_places
 from training.export_onnx import write_record
 from training.validation import Picture, RetrievalSet, traverse_set
 from vpr_ros import extractor
+from vpr_ros.errors import VprError
 from vpr_ros.evaluation import is_true
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.place_map import PlaceMap
 
 BATCH = 16
+READ_AHEAD = 16  # batches: a benchmark's pictures do not fit the memory
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         '--pair', nargs=2, type=Path, action='append', default=[], metavar=('REFERENCE', 'QUERY'),
         help='two traverses of one route, picture i of one at the place of picture i of the other',
     )  # fmt: skip
+    parser.add_argument(
+        '--benchmark', nargs=2, action='append', default=[], metavar=('NAME', 'ROOT'),
+        help=f'a benchmark and the folder of its pictures; NAME: {", ".join(BENCHMARKS)}',
+    )  # fmt: skip
+    parser.add_argument(
+        '--lists', type=Path, help='of --benchmark: folder of .npy and .mat files (default ROOT)'
+    )
     parser.add_argument('--tolerance', type=int, default=2, help='of --pair, pictures')
     parser.add_argument('--precision', type=float, default=0.99, help='at the threshold')
     parser.add_argument(
@@ -78,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error('--record needs --config, of the run that made the model: what it held out')
     _, validation = load_places(load_config(arguments.config))
     pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
+    try:
+        pairs += [open_benchmark(*asked, lists=arguments.lists) for asked in arguments.benchmark]
+    except (VprError, OSError) as error:
+        parser.error(str(error))
     for asked in (*validation, *pairs):
         counts = f'{len(asked.queries)} queries, {len(asked.references)} references'
         print(f'{asked.name}: {asked.protocol}; {counts}')
@@ -141,10 +157,24 @@ def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
 def describe(model: DescriptorExtractor, pictures: Sequence[Picture]) -> np.ndarray:
     """Describe pictures in batches, (N, D), reading the next batch meanwhile."""
     batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
+    progress = tqdm(_read_ahead(batches), total=len(batches), unit='batch', leave=False)
+    return np.concatenate([model.extract_batch(batch) for batch in progress])
+
+
+def _read_ahead(batches: Sequence[Sequence[Picture]]) -> Iterator[list[np.ndarray]]:
+    """Yield batches of pictures in order; some of the next ones are read meanwhile."""
+    ahead: deque[Future[list[np.ndarray]]] = deque()
     with ThreadPoolExecutor() as readers:
-        read = readers.map(lambda batch: [picture() for picture in batch], batches)
-        progress = tqdm(read, total=len(batches), unit='batch', leave=False)
-        return np.concatenate([model.extract_batch(batch) for batch in progress])
+        for batch in batches:
+            ahead.append(readers.submit(_read, batch))
+            if len(ahead) > READ_AHEAD:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def _read(batch: Sequence[Picture]) -> list[np.ndarray]:
+    return [picture() for picture in batch]
 
 
 def choose_threshold(answered: Sequence[Answers], *, precision: float) -> float:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a trained network as one ONNX file that carries its own record.
 
-`python training/export_onnx.py CHECKPOINT OUT.onnx --pictures DIR`; a checkpoint of
-training/train.py or a released MixVPR one, told apart by what it holds; or in its place
-`imagenet:BACKBONE`, the reference that has learned no places: ImageNet weights and GeM pooling.
+`python training/export_onnx.py --checkpoint FILE --out FILE.onnx`: a checkpoint of
+training/train.py or of a published system, told apart by what it holds. `--pretrained BACKBONE`
+instead exports the reference that has learned no places: its published weights and GeM pooling.
 """
 
 from __future__ import annotations
@@ -20,48 +20,78 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 import onnx
 import torch
+from PIL import Image
 
-from training.config import TrainConfig, config_from_dict
+from training.config import TrainConfig
+from training.lower_precision import to_float16, to_int8
 from training.models import Network, build_network
-from training.models.checkpoint import load_released_mixvpr, network_weights, read_checkpoint
+from training.models.checkpoint import load_network, read_checkpoint
+from training.sample_pictures import made_picture, made_pictures, read_pictures
+from training.whitening import fit_projection
 from vpr_ros import extractor
 from vpr_ros.errors import ModelError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.hashing import file_sha256
-from vpr_ros.picture_folder import PICTURE_SUFFIXES, read_picture
 from vpr_ros.preprocess import Preprocess
 
 OPSET = 17
-MIN_PARITY_COSINE = 0.99999
+# Smallest cosine similarity to torch's descriptors, float32; else there is no file.
+MIN_PARITY_COSINE = {'fp32': 0.99999, 'fp16': 0.9995, 'int8': 0.99}
 PARITY_PICTURES = 16
-USUAL_SIZE = 320  # pixels a side, of the released MixVPR and of the untrained reference
+CALIBRATION_PICTURES = 256
+USUAL_SIZE = 320  # pixels a side, of the untrained reference
 RELEASED_DATA = 'GSV-Cities'
 LICENSE = 'weights follow the terms of the training pictures (research only); code Apache-2.0'
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('checkpoint', help='file, or imagenet:BACKBONE')
-    parser.add_argument('output', type=Path)
-    parser.add_argument(
-        '--pictures', type=Path, required=True, help='folder of real pictures for the parity check'
-    )
-    parser.add_argument('--license', default=LICENSE, help='terms of the weights')
-    arguments = parser.parse_args(argv)
-    source, _, backbone = arguments.checkpoint.partition(':')
-    if source == 'imagenet':
-        network, record = load_untrained(backbone)
+    arguments = _parse(argv)
+    if arguments.pretrained:
+        network, record = load_untrained(arguments.pretrained)
     else:
-        network, record = load_trained(Path(arguments.checkpoint))
+        network, record = load_trained(arguments.checkpoint)
     record[extractor.KEY_LICENSE] = arguments.license
-    cosine = export(network, arguments.output, record, read_pictures(arguments.pictures))
-    size = arguments.output.stat().st_size / 1e6
-    print(f'{arguments.output}: {size:.1f} MB, torch and onnxruntime agree to cosine {cosine:.7f}')
+    if arguments.pictures is None:
+        pictures = made_pictures(PARITY_PICTURES)
+        print('compared on made pictures; --pictures DIR compares on real ones')
+    else:
+        wanted = CALIBRATION_PICTURES if arguments.precision == 'int8' else PARITY_PICTURES
+        wanted = max(wanted, 2 * (arguments.size or 0))
+        pictures = read_pictures(arguments.pictures, count=wanted)
+    if arguments.size:
+        project(network, record, pictures, arguments.size)
+    cosine = export(network, arguments.out, record, pictures, precision=arguments.precision)
+    size = arguments.out.stat().st_size / 1e6
+    print(
+        f'{arguments.out}: {size:.1f} MB, {arguments.precision}, opset {OPSET}; torch (float32) '
+        f'and onnxruntime agree to cosine {cosine:.7f}'
+    )
     return 0
 
 
-def load_trained(checkpoint_path: Path) -> tuple[Network, dict[str, str]]:
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument('--checkpoint', type=Path, help='ours or of a published system')
+    source.add_argument('--pretrained', metavar='BACKBONE', help='untrained reference')
+    parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx')
+    parser.add_argument('--precision', choices=sorted(MIN_PARITY_COSINE), default='fp32')
+    parser.add_argument(
+        '--size', type=int, metavar='D', help='project the descriptors to D values, whitened'
+    )
+    parser.add_argument(
+        '--pictures', type=Path, metavar='DIR',
+        help='real pictures that the answers are compared on; int8 and --size need them',
+    )  # fmt: skip
+    parser.add_argument('--license', default=LICENSE, help='terms of the weights')
+    arguments = parser.parse_args(argv)
+    if arguments.pictures is None and (arguments.precision == 'int8' or arguments.size):
+        parser.error('int8 and --size learn from real pictures: give --pictures DIR')
+    return arguments
+
+
+def load_trained(path: Path) -> tuple[Network, dict[str, str]]:
     """Build the network of a checkpoint.
 
     Returns:
@@ -69,33 +99,24 @@ def load_trained(checkpoint_path: Path) -> tuple[Network, dict[str, str]]:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is neither a checkpoint of train.py nor a released MixVPR one.
+        ValueError: It is neither a checkpoint of train.py nor of a published system.
     """
-    checkpoint = read_checkpoint(checkpoint_path)
-    weights = network_weights(checkpoint)
-    if 'config' in checkpoint:
-        config = config_from_dict(checkpoint['config'])
-        network = build_network(config)
-        network.load_state_dict(weights)
-        name, data, size = config.name, describe_data(config), (config.height, config.width)
-    else:
-        network = load_released_mixvpr(weights)
-        name, data, size = checkpoint_path.stem, RELEASED_DATA, (USUAL_SIZE, USUAL_SIZE)
-    record = _record(network, name, data, Preprocess(*size), file_sha256(checkpoint_path))
-    return network.eval(), record
+    network, config = load_network(path)
+    is_ours = 'config' in read_checkpoint(path)
+    name = config.name if is_ours else path.stem
+    data = describe_data(config) if is_ours else RELEASED_DATA
+    return network.eval(), _record(network, name, data, file_sha256(path))
 
 
 def load_untrained(backbone: str) -> tuple[Network, dict[str, str]]:
-    """Build the reference: ImageNet weights, GeM pooling, nothing learned about places."""
+    """Build the reference: published weights, GeM pooling, nothing learned about places."""
     config = TrainConfig(backbone=backbone, aggregator='gem', height=USUAL_SIZE, width=USUAL_SIZE)
     network = build_network(config)
-    network.backbone.load_imagenet()
+    network.backbone.load_pretrained()
     digest = hashlib.sha256()
     for tensor in network.state_dict().values():
         digest.update(tensor.numpy().tobytes())
-    preprocess = Preprocess(config.height, config.width)
-    record = _record(network, f'{backbone}_gem', 'ImageNet', preprocess, digest.hexdigest())
-    return network.eval(), record
+    return network.eval(), _record(network, f'{backbone}_gem', 'ImageNet', digest.hexdigest())
 
 
 def describe_data(config: TrainConfig) -> str:
@@ -104,43 +125,55 @@ def describe_data(config: TrainConfig) -> str:
     return ', '.join(filter(None, sources))
 
 
-def _record(
-    network: Network, name: str, training_data: str, preprocess: Preprocess, source_sha256: str
-) -> dict[str, str]:
+def _record(network: Network, name: str, training_data: str, source_sha256: str) -> dict[str, str]:
     """Return the ONNX metadata that the runtime asks for."""
     return {
         extractor.KEY_SCHEMA: extractor.METADATA_SCHEMA_VERSION,
         extractor.KEY_NAME: name,
         extractor.KEY_DESCRIPTOR_SIZE: str(network.descriptor_size),
-        extractor.KEY_PREPROCESS: preprocess.to_json(),
+        extractor.KEY_PREPROCESS: Preprocess(*network.input_size).to_json(),
         extractor.KEY_TRAINING_DATA: training_data,
         extractor.KEY_SOURCE_SHA256: source_sha256,
         extractor.KEY_LICENSE: LICENSE,
     }
 
 
-def read_pictures(folder: Path, count: int = PARITY_PICTURES) -> list[np.ndarray]:
-    """Read some pictures spread over a folder and its subfolders.
+@torch.no_grad()
+def project(
+    network: Network, record: dict[str, str], pictures: Sequence[np.ndarray], size: int
+) -> None:
+    """Add a whitening projection to `size` values, fitted on pictures; the record follows.
 
     Raises:
-        FileNotFoundError: There is none.
+        ValueError: The network has a projection, or there are too few pictures.
     """
-    files = sorted(p for p in Path(folder).rglob('*') if p.suffix.lower() in PICTURE_SUFFIXES)
-    if not files:
-        raise FileNotFoundError(f'no pictures in {folder}; the parity check needs some')
-    return [read_picture(path) for path in files[:: -(-len(files) // count)]]
+    if network.projection is not None:
+        raise ValueError(f'the network projects to {network.descriptor_size} values already')
+    resize = Preprocess(*network.input_size)
+    descriptors = [network(torch.from_numpy(resize(rgb))[None]) for rgb in pictures]
+    network.projection = fit_projection(torch.cat(descriptors).numpy(), size)
+    record[extractor.KEY_DESCRIPTOR_SIZE] = str(size)
 
 
 def export(
-    network: Network, output: Path, record: Mapping[str, str], pictures: Sequence[np.ndarray]
+    network: Network,
+    output: Path,
+    record: Mapping[str, str],
+    pictures: Sequence[np.ndarray],
+    *,
+    precision: str = 'fp32',
 ) -> float:
     """Write the file if, and only if, onnxruntime answers as torch does.
+
+    Beside it go a made picture and its descriptor, `FILE.golden.png` and `FILE.golden.npy`: who
+    runs the model elsewhere can tell whether it answers as here.
 
     Args:
         network: The network, in evaluation mode.
         output: The file to write; an old one is replaced at the very end.
         record: Metadata, see `load_trained`.
-        pictures: Real pictures, uint8 RGB (H, W, 3), for the comparison.
+        pictures: uint8 RGB (H, W, 3), for the comparison and to calibrate int8.
+        precision: fp32, fp16 or int8.
 
     Returns:
         The smallest cosine similarity between the two answers.
@@ -151,25 +184,34 @@ def export(
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name
-        preprocess = Preprocess.from_json(record[extractor.KEY_PREPROCESS])
-        write_onnx(network, draft, preprocess)
+        write_onnx(network, draft)
+        if precision == 'fp16':
+            to_float16(draft)
+        elif precision == 'int8':
+            resize = Preprocess(*network.input_size)
+            to_int8(draft, [resize(rgb) for rgb in pictures], extractor.INPUT_NAME)
         write_record(draft, record)
-        cosine = parity(network, draft, pictures)
-        if not cosine >= MIN_PARITY_COSINE:
+        some = pictures[:: max(1, len(pictures) // PARITY_PICTURES)]
+        cosine, least = parity(network, draft, some), MIN_PARITY_COSINE[precision]
+        if not cosine >= least:
             raise ModelError(
-                f'torch and onnxruntime disagree: cosine {cosine:.6f}, at least '
-                f'{MIN_PARITY_COSINE} is asked for; {output} is not written'
+                f'torch and onnxruntime disagree: cosine {cosine:.6f}, at least {least} is asked '
+                f'for with {precision}; {output} is not written'
             )
+        golden = made_picture(0)
+        descriptor = DescriptorExtractor(draft, device='cpu').extract(golden)
+        Image.fromarray(golden).save(output.with_suffix('.golden.png'))
+        np.save(output.with_suffix('.golden.npy'), descriptor, allow_pickle=False)
         draft.replace(output)
     return cosine
 
 
-def write_onnx(network: Network, path: Path, preprocess: Preprocess) -> None:
+def write_onnx(network: Network, path: Path) -> None:
     """Write the bare graph with a dynamic batch, weights inside."""
-    example = torch.zeros(1, preprocess.height, preprocess.width, 3, dtype=torch.uint8)
+    network.backbone.fix_size(*network.input_size)
     torch.onnx.export(
         network,
-        (example,),
+        (torch.zeros(1, *network.input_size, 3, dtype=torch.uint8),),
         str(path),
         input_names=[extractor.INPUT_NAME],
         output_names=[extractor.OUTPUT_NAME],

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import itertools
 import logging
+import os
 import subprocess
 import sys
 import time
@@ -17,24 +19,56 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import lightning
 import torch
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint, WeightAveraging
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import (
+    Callback,
+    EarlyStopping,
+    ModelCheckpoint,
+    WeightAveraging,
+)
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from torch import Tensor
 
 from training.config import TrainConfig, config_from_dict, load_config, parse_overrides
+from training.curves import Curves
 from training.data import load_places, training_loader
+from training.head_start import start_as_pooling, start_from_clusters
 from training.models import Network, build_network
-from training.models.checkpoint import network_weights, read_checkpoint
+from training.models.aggregators import ClusVPR, MixVPR
+from training.models.checkpoint import (
+    load_network,
+    load_weights,
+    network_weights,
+    read_checkpoint,
+)
 from training.module import PlaceRecognition
 from training.places import Place
-from training.pooling_start import start_as_pooling
 
 POOLING_START_BATCHES = 48  # about 5,000 pictures
+CLUSTER_START_BATCHES = 4  # 300,000 local descriptors and more
 
 # What the optimiser and the weights of the interrupted run decide.
 NOT_ON_RESUME = ('weights', 'pooling_start', 'head_lr', 'mixer_lr', 'backbone_lr', 'weight_decay')
 
 logger = logging.getLogger(__name__)
+
+
+class RunStoppedError(Exception):
+    """A run ended before its end; the message says why and how to go on."""
+
+
+class SaveWhenStopped(Callback):
+    """Writes `last.ckpt` when a run is stopped, by hand or by an error."""
+
+    def __init__(self, run: Path) -> None:
+        """Remember the run folder."""
+        self._path = run / 'last.ckpt'
+
+    def on_exception(
+        self, trainer: lightning.Trainer, _: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        """Save, unless the disk is what stopped it: the last whole file stays, then."""
+        if trainer.global_step and not isinstance(exception, OSError):
+            trainer.save_checkpoint(self._path)
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -67,7 +101,11 @@ def main(argv: Sequence[str] | None = None) -> Path:
 def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Path:
     """Train, or go on training, and return the run folder.
 
-    The folder holds `config.yaml`, `commit.txt`, `metrics.csv`, `best.ckpt` and `last.ckpt`.
+    The folder holds `config.yaml`, `commit.txt`, `metrics.csv`, TensorBoard's events,
+    `curves.png`, `best.ckpt` and `last.ckpt`. Under torchrun its processes share the batches.
+
+    Raises:
+        RunStoppedError: By hand or by a full disk; says which checkpoint there is to go on from.
     """
     lightning.seed_everything(config.seed, verbose=False)
     torch.set_num_threads(config.threads)
@@ -78,28 +116,59 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     run = _make_run_folder(runs, config, resume)
     logger.info('%d training places; run folder %s', len(places), run)
     trainer = _trainer(config, run)
-    task = PlaceRecognition(network, config, places, sets)
-    trainer.fit(task, ckpt_path=resume, weights_only=True)
+    teacher = load_network(Path(config.teacher))[0] if config.teacher else None
+    task = PlaceRecognition(
+        network, config, places, sets, teacher=teacher, processes=trainer.world_size
+    )
+    try:
+        trainer.fit(task, ckpt_path=resume, weights_only=True)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise RunStoppedError(
+            f'the disk with {run} is full; free some, then {_advice(run)}'
+        ) from error
+    except SystemExit as error:  # Lightning's answer to Ctrl-C
+        step = trainer.global_step
+        raise RunStoppedError(f'stopped by hand at step {step}; {_advice(run)}') from error
     return run
+
+
+def _advice(run: Path) -> str:
+    """Say how to go on with a run that stopped."""
+    if (run / 'last.ckpt').exists():
+        return f'go on with: python training/train.py --resume {run}'
+    return 'there is no checkpoint yet: start again'
 
 
 def _fill(network: Network, config: TrainConfig, places: Sequence[Place]) -> None:
     """Set the weights that the run starts from."""
     if config.weights:
-        network.load_state_dict(network_weights(read_checkpoint(Path(config.weights))))
+        load_weights(network, network_weights(read_checkpoint(Path(config.weights))))
         return
-    network.backbone.load_imagenet()
-    if config.pooling_start and config.aggregator == 'mixvpr':
-        # Batches that the run will not come to: those it starts from would teach it nothing.
-        batches = training_loader(config, places, start=config.steps)
+    if config.pretrained:
+        network.backbone.load_pretrained()
+    # Batches that the run will not come to: those it starts from would teach it nothing.
+    batches = training_loader(config, places, start=config.steps * config.accumulate)
+    if isinstance(network.aggregator, MixVPR) and config.pooling_start:
         start_as_pooling(network, itertools.islice(batches, POOLING_START_BATCHES))
+    if isinstance(network.aggregator, ClusVPR):
+        start_from_clusters(network, itertools.islice(batches, CLUSTER_START_BATCHES))
 
 
 def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:
-    """Build the trainer: progress bar, metrics file, best and last checkpoint."""
-    best = ModelCheckpoint(run, 'best', monitor='val/recall', mode='max')
-    last = ModelCheckpoint(run, 'last', every_n_train_steps=config.validate_every)
-    callbacks: list[Callback] = [best, last]
+    """Build the trainer: progress bar, metrics, curves, best and last checkpoint."""
+    # torchrun says how many processes there are; without it there is one.
+    processes = int(os.environ.get('WORLD_SIZE', '1'))
+    on_this_machine = int(os.environ.get('LOCAL_WORLD_SIZE', '1'))
+    callbacks: list[Callback] = [
+        ModelCheckpoint(run, 'best', monitor='val/recall', mode='max'),
+        ModelCheckpoint(run, 'last', every_n_train_steps=config.validate_every),
+        SaveWhenStopped(run),
+        Curves(run),
+    ]
+    if config.patience:
+        callbacks.append(EarlyStopping('val/recall', mode='max', patience=config.patience))
     if config.average_decay:
         # Checkpoints and validation see the mean; the optimiser goes on with the weights.
         mean = partial(_running_mean, decay=config.average_decay)
@@ -107,12 +176,19 @@ def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:
     return lightning.Trainer(
         max_steps=config.steps,
         precision=config.precision,
-        val_check_interval=config.validate_every,
+        devices=on_this_machine,
+        num_nodes=processes // on_this_machine,
+        strategy='ddp' if processes > 1 else 'auto',
+        use_distributed_sampler=False,  # each process takes its part of every batch itself
+        accumulate_grad_batches=config.accumulate,
+        gradient_clip_val=config.gradient_clip or None,
+        gradient_clip_algorithm=config.gradient_clip_by,
+        val_check_interval=config.validate_every * config.accumulate,
         check_val_every_n_epoch=None,
         num_sanity_val_steps=0,
-        log_every_n_steps=10,
+        log_every_n_steps=config.log_every,
         callbacks=callbacks,
-        logger=CSVLogger(run, name='', version=''),
+        logger=[CSVLogger(run, '', ''), TensorBoardLogger(run, '', '')],
         enable_model_summary=False,
     )
 
@@ -125,6 +201,8 @@ def _running_mean(mean: Tensor, weights: Tensor, _: Tensor | int, *, decay: floa
 def _make_run_folder(runs: Path, config: TrainConfig, resume: Path | None) -> Path:
     """Create the folder and write down what is run."""
     run = runs / f'{config.name}-{time.strftime("%Y%m%d-%H%M%S", time.gmtime())}'
+    if int(os.environ.get('RANK', '0')):
+        return run  # the first of the processes writes
     run.mkdir(parents=True)
     (run / 'config.yaml').write_text(config.to_yaml())
     (run / 'commit.txt').write_text(f'{_git_commit()}\n')
@@ -145,4 +223,7 @@ def _git_commit() -> str:
 
 
 if __name__ == '__main__':
-    main()
+    try:
+        main()
+    except RunStoppedError as stopped:
+        sys.exit(f'\n{stopped}')

