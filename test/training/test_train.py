@@ -108,7 +108,8 @@ def test_a_resumed_run_draws_the_same_curve(runs, small_run, monkeypatch):
     resumed = train.main(['--runs', str(runs), '--resume', str(cut)])
 
     assert len(expected) == 4
-    assert losses == pytest.approx(expected[2:], rel=1e-4)  # the last checkpoint is of step two
+    assert read_checkpoint(cut / 'last.ckpt')['global_step'] == 3  # written when it was cut
+    assert losses == pytest.approx(expected[3:], rel=1e-4)
     one, other = (read_checkpoint(run / 'last.ckpt') for run in (whole, resumed))
     for part in ('state_dict', 'current_model_state'):
         for key, value in one[part].items():
