@@ -67,7 +67,8 @@ class SaveWhenStopped(Callback):
         self, trainer: lightning.Trainer, _: lightning.LightningModule, exception: BaseException
     ) -> None:
         """Save, unless the disk is what stopped it: the last whole file stays, then."""
-        if trainer.global_step and not isinstance(exception, OSError):
+        is_full = isinstance(exception, OSError) and exception.errno == errno.ENOSPC
+        if trainer.global_step and not is_full:
             trainer.save_checkpoint(self._path)
 
 
