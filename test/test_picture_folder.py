@@ -122,6 +122,31 @@ def test_jpegs_that_are_cut_off_are_no_pictures(tmp_path, share, flags, textured
     assert '--' not in str(caught.value), 'the core knows no command line'
 
 
+@pytest.mark.parametrize(
+    ('at_least', 'side'), [(0, 480), (241, 480), (240, 240), (121, 240), (120, 120), (9, 60)]
+)
+@pytest.mark.parametrize('flags', [[], [cv2.IMWRITE_JPEG_PROGRESSIVE, 1]])
+def test_large_jpegs_are_decoded_as_small_as_is_enough(
+    tmp_path, at_least, side, flags, textured_pictures
+) -> None:
+    rgb = cv2.resize(textured_pictures(1)[0], (640, 480))
+    path = tmp_path / 'a.jpg'
+    cv2.imwrite(str(path), rgb[..., ::-1], [*flags, cv2.IMWRITE_JPEG_QUALITY, 95])
+    small = read_picture(path, at_least=at_least)
+    assert small.shape == (side, side * 4 // 3, 3)
+    expected = cv2.resize(rgb, small.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(small.astype(int) - expected).mean() < 2.0
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(SourceError, match='not a whole picture'):
+        read_picture(path, at_least=at_least)
+
+
+def test_other_files_keep_their_size(tmp_path, textured_pictures) -> None:
+    rgb = textured_pictures(1)[0]
+    path = write(tmp_path / 'a.png', rgb)
+    np.testing.assert_array_equal(read_picture(path, at_least=10), rgb)
+
+
 def test_what_is_no_picture(tmp_path) -> None:
     for content in (b'hello', b'\x89PNG\r\n\x1a\n'):
         (tmp_path / 'a.png').write_bytes(content)

@@ -37,10 +37,19 @@ def augment(
         uint8 RGB (height, width, 3).
     """
     rgb = change_viewpoint(rgb, rng, size=size, window=window, strength=viewpoint, zoom=zoom)
-    light = rgb.astype(np.float32) / 255.0
+    light = to_light(rgb)
     light = make_night(light, rng) if rng.random() < night else change_light(light, rng)
-    rgb = (np.clip(light, 0.0, 1.0) * 255.0).astype(np.uint8)
-    return degrade(rgb, rng)
+    return degrade(to_picture(light), rng)
+
+
+def to_light(rgb: np.ndarray) -> np.ndarray:
+    """Return float32 in 0..1 of a uint8 picture."""
+    return np.multiply(rgb, np.float32(1.0 / 255.0), dtype=np.float32)
+
+
+def to_picture(light: np.ndarray) -> np.ndarray:
+    """Return the uint8 picture of float32 light; what lies outside of 0..1 is cut."""
+    return cv2.convertScaleAbs(np.maximum(light, 0.0), alpha=255.0)
 
 
 def randaugment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -104,11 +113,13 @@ def change_viewpoint(
 
 def change_light(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Change exposure, contrast, colour temperature and shadows of a day picture."""
-    light = light ** np.exp(rng.uniform(-0.6, 0.6))
-    light = (light - light.mean()) * rng.uniform(0.6, 1.3) + light.mean() * rng.uniform(0.6, 1.4)
+    light = light ** np.float32(np.exp(rng.uniform(-0.6, 0.6)))
+    mean, contrast, exposure = light.mean(), rng.uniform(0.6, 1.3), rng.uniform(0.6, 1.4)
+    light *= np.float32(contrast)
+    light += np.float32(mean * (exposure - contrast))
     light = _tint(light, rng, strength=0.15)
     if rng.random() < 0.4:
-        light = light * (1.0 - rng.uniform(0.3, 0.8) * _smooth_mask(light.shape[:2], rng))
+        light = _times(light, 1.0 - rng.uniform(0.3, 0.8) * _smooth_mask(light.shape[:2], rng))
     if rng.random() < 0.2:
         light = _fade_to_grey(light, rng)
     return light
@@ -117,30 +128,31 @@ def change_light(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def make_night(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Turn a day picture into something like a night: black sky, few lamps, noise."""
     height, width = light.shape[:2]
-    grey = light.mean(axis=2)
     # The sky is what is bright and high up; by night it is the darkest part, not the brightest.
     rows = np.linspace(1.0, 0.0, height, dtype=np.float32)[:, None]
-    sky = cv2.GaussianBlur(
-        np.clip((grey - 0.5) * 4, 0, 1) * np.clip(rows * 2 - 0.6, 0, 1), (9, 9), 0
-    )
-    light = light * (1.0 - rng.uniform(0.5, 1.0) * sky[..., None])
+    sky = np.clip((_grey(light) - 0.5) * 4, 0, 1) * np.clip(rows * 2 - 0.6, 0, 1)
+    light = _times(light, 1.0 - rng.uniform(0.5, 1.0) * cv2.GaussianBlur(sky, (9, 9), 0))
 
     ambient = rng.uniform(0.02, 0.35)
     lamps = np.zeros((height, width), np.float32)
-    ys, xs = np.mgrid[0:height, 0:width].astype(np.float32)
+    ys, xs = np.arange(height, dtype=np.float32), np.arange(width, dtype=np.float32)
     for _ in range(rng.integers(0, 6)):
         x, y = rng.uniform(0, width), rng.uniform(0.1, 0.9) * height
-        reach = rng.uniform(0.05, 0.4) * width
-        lamps += rng.uniform(0.3, 1.2) * np.exp(-((xs - x) ** 2 + (ys - y) ** 2) / (2 * reach**2))
-    light = light ** rng.uniform(1.0, 1.8) * (ambient + lamps)[..., None]
+        spread = np.float32(2 * (rng.uniform(0.05, 0.4) * width) ** 2)
+        glow = np.exp(-((ys - y) ** 2) / spread)[:, None] * np.exp(-((xs - x) ** 2) / spread)
+        lamps += np.float32(rng.uniform(0.3, 1.2)) * glow
+    light = _times(light ** np.float32(rng.uniform(1.0, 1.8)), lamps + np.float32(ambient))
     if rng.random() < 0.5:  # lamps in the picture
-        light = light + (lamps.clip(0, 1) ** 8)[..., None] * rng.uniform(0.0, 0.6)
+        shining = lamps.clip(0, 1) ** 8 * np.float32(rng.uniform(0.0, 0.6))
+        light += shining[..., None]
     light = _tint(light, rng, strength=0.3)
     if rng.random() < 0.35:
         light = _fade_to_grey(light, rng)
     # The camera lifts what it gets, and its noise with it.
-    light = light * rng.uniform(0.8, 3.0)
-    return light + rng.standard_normal((height, width, 1), np.float32) * rng.uniform(0.005, 0.06)
+    light *= np.float32(rng.uniform(0.8, 3.0))
+    noise = rng.standard_normal((height, width, 1), np.float32)
+    light += noise * np.float32(rng.uniform(0.005, 0.06))
+    return light
 
 
 def degrade(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -159,18 +171,29 @@ def degrade(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _tint(light: np.ndarray, rng: np.random.Generator, *, strength: float) -> np.ndarray:
     warm, green = rng.uniform(-strength, strength, 2)
-    return light * np.array([1 + warm, 1 + green / 2, 1 - warm], np.float32)
+    return cv2.transform(light, np.diag([1 + warm, 1 + green / 2, 1 - warm]))
 
 
 def _fade_to_grey(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     amount = rng.uniform(0.4, 1.0)
-    return light * (1 - amount) + light.mean(axis=2, keepdims=True) * amount
+    return cv2.transform(light, np.eye(3) * (1 - amount) + amount / 3)
+
+
+def _grey(light: np.ndarray) -> np.ndarray:
+    """Return the mean of the channels (H, W)."""
+    return cv2.transform(light, np.full((1, 3), 1 / 3))
+
+
+def _times(light: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Multiply every channel by a mask (H, W)."""
+    mask = mask.astype(np.float32, copy=False)
+    return cv2.multiply(light, cv2.merge([mask, mask, mask]))
 
 
 def _smooth_mask(shape: tuple[int, int], rng: np.random.Generator) -> np.ndarray:
-    """Return a soft random blotch pattern (H, W, 1) in 0..1."""
+    """Return a soft random blotch pattern (H, W) in 0..1."""
     coarse = (rng.random((4, 4)) > 0.5).astype(np.float32)
-    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)[..., None]
+    return cv2.resize(coarse, shape[::-1], interpolation=cv2.INTER_CUBIC).clip(0, 1)
 
 
 def _shake(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -13,6 +14,7 @@ from training.config import TrainConfig
 from training.dataset import MixedBatches, PlaceDataset
 from training.places import Place, cut_clip, fixed_cameras, gsv_cities, walked_clips
 from training.validation import RetrievalSet, camera_set, clip_set, split, step_set, street_sets
+from vpr_ros.picture_folder import read_picture
 from vpr_ros.preprocess import Preprocess
 
 
@@ -48,7 +50,12 @@ def load_places(config: TrainConfig) -> tuple[list[Place], list[RetrievalSet]]:
 
 
 def training_loader(
-    config: TrainConfig, places: Sequence[Place], *, start: int = 0, part: tuple[int, int] = (0, 1)
+    config: TrainConfig,
+    places: Sequence[Place],
+    *,
+    start: int = 0,
+    part: tuple[int, int] = (0, 1),
+    read: Callable[..., np.ndarray] = read_picture,
 ) -> DataLoader:
     """Return endless batches of views (P, K, H, W, 3) uint8 and labels (P, K).
 
@@ -57,6 +64,7 @@ def training_loader(
         places: The training places.
         start: Batch to go on from.
         part: (number of this process, how many there are): each gets its share of every batch.
+        read: Reads a picture file.
     """
     dataset = PlaceDataset(
         places,
@@ -66,6 +74,7 @@ def training_loader(
         night=config.night,
         viewpoint=config.viewpoint,
         seed=config.seed,
+        read=read,
     )
     batches = MixedBatches(
         places,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -39,6 +39,7 @@ class PlaceDataset(Dataset):
         night: float,
         viewpoint: float,
         seed: int,
+        read: Callable[..., np.ndarray] = read_picture,
     ) -> None:
         """Describe what to draw.
 
@@ -51,8 +52,10 @@ class PlaceDataset(Dataset):
             night: Probability that a view is turned into a night.
             viewpoint: Greatest strength of the change of viewpoint, 0 to 1; a view draws its own.
             seed: With the key of an item it decides everything about it.
+            read: Reads a picture file, see `vpr_ros.picture_folder.read_picture`.
         """
         self.places = places
+        self._read = read
         self._views = views
         self._size = size
         self._augmentation = augmentation
@@ -83,11 +86,13 @@ class PlaceDataset(Dataset):
         mirrored = bool(np.random.default_rng((self._seed, draw)).integers(2))
         # A fixed camera never moves: looking at parts of its picture makes it many cameras.
         window = random_window(rng, smallest=0.5) if place.source == 'camera' else WHOLE
+        # Pixels of the whole picture, so many that a part of it still fills the view.
+        enough = round(max(self._size) / min(window[2] - window[0], window[3] - window[1]))
         # One for all views: what is twice as near is another place, what is further left is not.
         zoom = rng.uniform(1.0 - 0.4 * self._viewpoint, 1.0)
         views = [
             augment(
-                _mirror(read_picture(place.pictures[chosen]), mirrored),
+                _mirror(self._read(place.pictures[chosen], at_least=enough), mirrored),
                 rng,
                 size=self._size,
                 window=window,
@@ -106,7 +111,11 @@ class PlaceDataset(Dataset):
         """Return K views as the published recipes make them."""
         chosen = _choose(len(place.pictures), self._views, rng)
         resize = Preprocess(*self._size)
-        views = [randaugment(resize(read_picture(place.pictures[i])), rng) for i in chosen]
+        enough = max(self._size)
+        views = [
+            randaugment(resize(self._read(place.pictures[i], at_least=enough)), rng)
+            for i in chosen
+        ]
         return torch.from_numpy(np.stack(views))
 
 

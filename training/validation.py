@@ -14,7 +14,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from training.augment import change_viewpoint, make_night
+from training.augment import change_viewpoint, make_night, to_light, to_picture
 from training.places import Place, picture_files, positions_m
 from vpr_ros.evaluation import positives_by_order
 from vpr_ros.picture_folder import read_picture
@@ -195,5 +195,4 @@ def _read_aside(path: Path, seed: int, size: tuple[int, int]) -> np.ndarray:
 def _read_night(path: Path, seed: int, size: tuple[int, int]) -> np.ndarray:
     rng = np.random.default_rng(seed)
     rgb = change_viewpoint(read_picture(path), rng, size=size, strength=0.5)
-    light = make_night(rgb.astype(np.float32) / 255.0, rng)
-    return (light.clip(0.0, 1.0) * 255.0).astype(np.uint8)
+    return to_picture(make_night(to_light(rgb), rng))

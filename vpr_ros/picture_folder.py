@@ -22,6 +22,12 @@ _NUMBERED = re.compile(r'(.*?)(\d+(?:\.\d+)?)')
 _FIRST_TIME_NS = 10**9 * NS_PER_S  # the year 2001; whole seconds before are picture numbers
 _JPEG_START, _JPEG_END = b'\xff\xd8', b'\xff\xd9'
 _JPEG_SCAN, _JPEG_FILL = 0xDA, 0xFF
+_JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # start of frame: it states the size
+_REDUCED = (
+    (8, cv2.IMREAD_REDUCED_COLOR_8),
+    (4, cv2.IMREAD_REDUCED_COLOR_4),
+    (2, cv2.IMREAD_REDUCED_COLOR_2),
+)
 
 
 class PictureFolder:
@@ -75,8 +81,14 @@ class PictureFolder:
         return {'folder': str(self.path.resolve()), 'files_sha256': files_sha256(self.files)}
 
 
-def read_picture(path: Path) -> np.ndarray:
+def read_picture(path: Path, *, at_least: int = 0) -> np.ndarray:
     """Read a picture file, turned upright as its EXIF data says.
+
+    Args:
+        path: The file.
+        at_least: Pixels that are enough of the shorter side: a JPEG with two, four or eight times
+            as many is decoded at a half, a quarter or an eighth of its size, which is several
+            times as fast and free of aliasing. 0: its own size.
 
     Returns:
         uint8 RGB (H, W, 3).
@@ -88,7 +100,7 @@ def read_picture(path: Path) -> np.ndarray:
     data = path.read_bytes()
     bgr = None
     if data and not _is_cut_off_jpeg(data):
-        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        bgr = cv2.imdecode(np.frombuffer(data, np.uint8), _decoding(data, at_least))
     if bgr is None:
         raise SourceError(
             f'{path} is not a whole picture ({len(data)} bytes); copy it again or remove it'
@@ -125,20 +137,48 @@ def _are_times(numbers: Iterable[str], stamps_ns: Iterable[int]) -> bool:
     )
 
 
+def _decoding(data: bytes, at_least: int) -> int:
+    """Return OpenCV's flag for the smallest decoding that has `at_least` pixels a side."""
+    if at_least:
+        for marker, position in _jpeg_segments(data):
+            if marker in _JPEG_FRAMES:
+                height = int.from_bytes(data[position + 5 : position + 7], 'big')
+                width = int.from_bytes(data[position + 7 : position + 9], 'big')
+                for divisor, flag in _REDUCED:
+                    if min(height, width) >= divisor * at_least:
+                        return flag
+    return cv2.IMREAD_COLOR
+
+
 def _is_cut_off_jpeg(data: bytes) -> bool:
     """Tell whether a JPEG lacks its end; OpenCV would fill what is missing with grey."""
+    for marker, position in _jpeg_segments(data):
+        if marker == _JPEG_SCAN:
+            return data.find(_JPEG_END, position) < 0
+        if position + 4 > len(data):
+            return True  # in its head; what else is wrong OpenCV will say
+    return False
+
+
+def _jpeg_segments(data: bytes) -> Iterator[tuple[int, int]]:
+    """Yield marker and position of the segments of a JPEG's head, the first scan last.
+
+    A head that is cut off ends with a position without a whole segment; other files yield nothing.
+    """
     if not data.startswith(_JPEG_START):
-        return False
+        return
     position = len(_JPEG_START)
     while position + 4 <= len(data) and data[position] == 0xFF:
         marker = data[position + 1]
-        if marker == _JPEG_SCAN:
-            return data.find(_JPEG_END, position) < 0
         if marker == _JPEG_FILL:
             position += 1
             continue
+        yield marker, position
+        if marker == _JPEG_SCAN:
+            return
         position += 2 + int.from_bytes(data[position + 2 : position + 4], 'big')
-    return position + 4 > len(data)  # cut off in its head; what else is wrong OpenCV will say
+    if position + 4 > len(data):
+        yield 0, position
 
 
 def _no_pictures(folder: Path) -> str:

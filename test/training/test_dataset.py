@@ -159,3 +159,20 @@ def test_windows_are_within_the_picture():
         assert 0 <= left < right <= 1
         assert 0 <= top < bottom <= 1
         assert min(right - left, bottom - top) >= 0.5
+
+
+@pytest.mark.parametrize('augmentation', ['strong', 'randaugment'])
+def test_no_more_pixels_are_read_than_the_views_show(places, augmentation):
+    asked = []
+
+    def read(path, *, at_least):
+        asked.append(at_least)
+        return read_picture(path, at_least=at_least)
+
+    dataset(places, read=read, augmentation=augmentation)[0, 0]
+    camera = dataclasses.replace(places[0], source='camera')
+    assert asked == [64] * 4, 'the whole picture is seen: the longer side of the views'
+    for draw in range(8):  # a window of half the picture and more
+        dataset([camera], read=read, augmentation=augmentation)[0, draw]
+    assert 64 <= min(asked[4:]) <= max(asked[4:]) <= 128
+    assert (max(asked) > 64) == (augmentation == 'strong')
