@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Measure exported models, through the runtime that the robot runs.
 
-`python training/evaluate.py MODEL.onnx ... [--pair REFERENCE QUERY] [--benchmark NAME ROOT]
-[--record]` prints one table: recall@1 on each set of the validation split, on each pair of
-traverses and on each benchmark, and the similarity threshold that gives the wanted precision on
-the validation split.
+`python training/evaluate.py MODEL.onnx ... [--pair REFERENCE QUERY] [--revisits PICTURES POSES N]
+[--benchmark NAME ROOT] [--record]` prints one table: recall@1 on each set of the validation split,
+on each pair of traverses, run with revisits and benchmark, and the similarity threshold that gives
+the wanted precision on the validation split. MODEL may be `hog` or `orb-words` (baselines.py).
 """
 
 from __future__ import annotations
@@ -22,18 +22,24 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
+from training.baselines import Describer, hog, orb_words
 from training.benchmarks import BENCHMARKS, open_benchmark
+from training.benchmarks.revisits import revisit_set
 from training.config import load_config
 from training.data import load_places
 from training.export_onnx import write_record
+from training.places import Place
 from training.validation import Picture, RetrievalSet, traverse_set
 from vpr_ros import extractor
 from vpr_ros.errors import VprError
 from vpr_ros.evaluation import is_true
 from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.picture_folder import read_picture
 from vpr_ros.place_map import PlaceMap
 
 BATCH = 16
+BASELINES = ('hog', 'orb-words')
+WORD_PLACES = 600  # training places, one picture each, that ORB words are learned from
 READ_AHEAD = 16  # batches: a benchmark's pictures do not fit the memory
 
 
@@ -63,7 +69,7 @@ class Answers:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('models', nargs='+', type=Path, metavar='MODEL')
+    parser.add_argument('models', nargs='+', metavar='MODEL', help='ONNX file, hog or orb-words')
     parser.add_argument(
         '--config',
         type=Path,
@@ -72,6 +78,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         '--pair', nargs=2, type=Path, action='append', default=[], metavar=('REFERENCE', 'QUERY'),
         help='two traverses of one route, picture i of one at the place of picture i of the other',
+    )  # fmt: skip
+    parser.add_argument(
+        '--revisits', nargs=3, action='append', default=[], metavar=('PICTURES', 'POSES', 'N'),
+        help='one run; each picture that comes back is looked up among those over N before it',
     )  # fmt: skip
     parser.add_argument(
         '--benchmark', nargs=2, action='append', default=[], metavar=('NAME', 'ROOT'),
@@ -88,24 +98,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(argv)
     if arguments.record and arguments.config is None:
         parser.error('--record needs --config, of the run that made the model: what it held out')
-    _, validation = load_places(load_config(arguments.config))
+    if arguments.record and (baselines := sorted(set(arguments.models) & set(BASELINES))):
+        parser.error(f'{baselines[0]} is no file that --record could write into')
+    places, validation = load_places(load_config(arguments.config))
     pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
     try:
+        for pictures, poses, apart in arguments.revisits:
+            pairs.append(revisit_set(Path(pictures), Path(poses), apart=int(apart)))
         pairs += [open_benchmark(*asked, lists=arguments.lists) for asked in arguments.benchmark]
-    except (VprError, OSError) as error:
+    except (VprError, OSError, ValueError) as error:
         parser.error(str(error))
     for asked in (*validation, *pairs):
         counts = f'{len(asked.queries)} queries, {len(asked.references)} references'
         print(f'{asked.name}: {asked.protocol}; {counts}')
-    for path in arguments.models:
-        measured = measure(DescriptorExtractor(path), validation, pairs, arguments.precision)
+    for name in arguments.models:
+        measured = measure(open_model(name, places), validation, pairs, arguments.precision)
         if arguments.record:
-            write_record(path, measured)
+            if extractor.KEY_MIN_SIMILARITY not in measured:
+                parser.error(f'{name} has no threshold to record; nothing is written')
+            write_record(Path(name), measured)
     return 0
 
 
+def open_model(name: str, places: Sequence[Place]) -> Describer:
+    """Open an ONNX file, or make a baseline; `orb-words` learns from the training places."""
+    if name == 'hog':
+        return hog()
+    if name == 'orb-words':
+        some = places[:: max(1, len(places) // WORD_PLACES)]
+        return orb_words([read_picture(place.pictures[0]) for place in some])
+    model = DescriptorExtractor(name)
+    return Describer(model.info.ref, model.extract_batch)
+
+
 def measure(
-    model: DescriptorExtractor,
+    model: Describer,
     validation: Sequence[RetrievalSet],
     pairs: Sequence[RetrievalSet],
     precision: float,
@@ -113,38 +140,47 @@ def measure(
     """Measure and print one model.
 
     Args:
-        model: The exported model.
+        model: What describes the pictures.
         validation: Sets that recall and threshold of the record are taken from.
         pairs: Sets that are only printed.
         precision: Wanted at the threshold, fraction.
 
     Returns:
-        The part of the model's record that was measured.
+        The part of the model's record that was measured; without a threshold where none gives the
+        precision.
     """
     answered = [answer(model, asked) for asked in (*validation, *pairs)]
     on_validation = answered[: len(validation)]
     recall = float(np.mean([answers.recall_at_1 for answers in on_validation]))
-    threshold = choose_threshold(on_validation, precision=precision)
-    print(f'\n{model.info.name} (D = {model.info.descriptor_size}), recall@1, %')
+    measured = {extractor.KEY_RECALL_AT_1: f'{recall:.4f}'}
+    try:
+        threshold = choose_threshold(on_validation, precision=precision)
+        measured[extractor.KEY_MIN_SIMILARITY] = f'{threshold:.4f}'
+        said = f'threshold for {precision:.0%} precision on them: {threshold:.4f}'
+    except ValueError as error:
+        threshold, said = np.inf, str(error)
+    print(f'\n{model.ref.name} (D = {model.ref.descriptor_size}), recall@1, %')
     for asked, answers in zip((*validation, *pairs), answered, strict=True):
         print(f'  {asked.name:28} {100 * answers.recall_at_1:5.1f}   {spread(answers, threshold)}')
     print(f'  {"mean of the validation sets":28} {100 * recall:5.1f}')
-    print(f'  threshold for {precision:.0%} precision on them: {threshold:.4f}')
+    print(f'  {said}')
     protocol = '; '.join(f'{asked.name}: {asked.protocol}' for asked in validation)
-    return {
-        extractor.KEY_RECALL_AT_1: f'{recall:.4f}',
-        extractor.KEY_RECALL_PROTOCOL: f'mean over validation sets ({protocol})',
-        extractor.KEY_MIN_SIMILARITY: f'{threshold:.4f}',
-    }
+    measured[extractor.KEY_RECALL_PROTOCOL] = f'mean over validation sets ({protocol})'
+    return measured
 
 
-def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
+def answer(model: Describer, asked: RetrievalSet) -> Answers:
     """Build a map of the references and look every query up in it."""
-    place_map = PlaceMap(model.info.ref)
+    place_map = PlaceMap(model.ref)
     references = describe(model, asked.references)
     place_map.add(references, stamps_ns=np.arange(len(references), dtype=np.int64))
-    most = max(len(rows) for rows in asked.vicinity)
-    similarities, rows = place_map.search_batch(describe(model, asked.queries), top_k=most + 1)
+    queries = describe(model, asked.queries)
+    if asked.searched is None:
+        most = max(len(rows) for rows in asked.vicinity)
+        similarities, rows = place_map.search_batch(queries, top_k=most + 1)
+    else:
+        similarities, rows = place_map.search_batch(queries, top_k=len(references))
+        similarities, rows = _only(rows < asked.searched[:, None], similarities, rows)
     near = is_true(rows, asked.vicinity)
     return Answers(
         best=similarities[:, 0],
@@ -154,7 +190,16 @@ def answer(model: DescriptorExtractor, asked: RetrievalSet) -> Answers:
     )
 
 
-def describe(model: DescriptorExtractor, pictures: Sequence[Picture]) -> np.ndarray:
+def _only(
+    allowed: np.ndarray, similarities: np.ndarray, rows: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Put the matches that are not allowed last, with no similarity at all."""
+    order = np.argsort(~allowed, axis=1, kind='stable')
+    similarities = np.where(allowed, similarities, -np.inf)
+    return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
+
+
+def describe(model: Describer, pictures: Sequence[Picture]) -> np.ndarray:
     """Describe pictures in batches, (N, D), reading the next batch meanwhile."""
     batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
     progress = tqdm(_read_ahead(batches), total=len(batches), unit='batch', leave=False)

@@ -35,6 +35,8 @@ class RetrievalSet:
         truth: For each query the rows (int64) of the references that show its place.
         vicinity: For each query the rows of the references that show its place or look onto it,
             such as neighbours in a walk: no mistake worth a threshold, and no hit either.
+        searched: (Q,) of how many references, from the first, each query is looked up among, for
+            a map that grows; None: all.
     """
 
     name: str
@@ -43,6 +45,7 @@ class RetrievalSet:
     queries: Sequence[Picture]
     truth: Sequence[np.ndarray]
     vicinity: Sequence[np.ndarray]
+    searched: np.ndarray | None = None
 
 
 Item = TypeVar('Item')

@@ -3,33 +3,59 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import lightning
 import numpy as np
 import pytest
 
-from training import evaluate
+from training import evaluate, export_onnx
+from training.config import config_from_dict
+from training.data import load_places
 from training.evaluate import Answers, answer, choose_threshold
+from training.models import build_network
+from training.module import PlaceRecognition
 from training.validation import RetrievalSet, step_set, traverse_set
-from vpr_ros.extractor import DescriptorExtractor, read_model_info
+from vpr_ros.extractor import read_model_info
+
+
+@pytest.fixture
+def tiny(tiny_model):
+    return evaluate.open_model(str(tiny_model), [])
 
 
 def pictures_of(array):
     return [lambda rgb=rgb: rgb for rgb in array]
 
 
-def test_answers_of_the_runtime(tiny_model, textured_pictures):
+def test_answers_of_the_runtime(tiny, textured_pictures):
     rgbs = textured_pictures(20)
     queries = rgbs[[3, 7, 9]]
     truth = [np.array([3]), np.array([7, 8]), np.array([0])]  # the last truth is wrong on purpose
     asked = RetrievalSet('three', '', pictures_of(rgbs), pictures_of(queries), truth, truth)
-    answers = answer(DescriptorExtractor(tiny_model, device='cpu'), asked)
+    answers = answer(tiny, asked)
     assert answers.right.tolist() == [True, True, False]
     assert answers.recall_at_1 == pytest.approx(2 / 3)
     assert answers.best == pytest.approx([1, 1, 1], abs=1e-5)
     assert (answers.best_elsewhere[:2] < 0.99).all()
     assert answers.best_elsewhere[2] == answers.best[2]
     everywhere = dataclasses.replace(asked, vicinity=[np.arange(20)] * 3)
-    answers = answer(DescriptorExtractor(tiny_model, device='cpu'), everywhere)
+    answers = answer(tiny, everywhere)
     assert (answers.best_elsewhere == -np.inf).all()
+
+
+def test_a_growing_map_is_searched_as_far_as_it_reaches(tiny, textured_pictures):
+    rgbs = textured_pictures(6)
+    truth = [np.array([1]), np.array([4])]
+    asked = RetrievalSet(
+        'two', '', pictures_of(rgbs), pictures_of(rgbs[[1, 4]]), truth, truth,
+        searched=np.array([2, 4]),
+    )  # fmt: skip
+    answers = answer(tiny, asked)
+    assert answers.right.tolist() == [True, False], 'place 4 was not in the map yet'
+    assert answers.best[0] == pytest.approx(1, abs=1e-5)
+    descriptors = tiny.extract_batch(list(rgbs))
+    similar = descriptors @ descriptors[[1, 4]].T
+    assert answers.best[1] == pytest.approx(similar[:4, 1].max(), abs=1e-5)
+    assert answers.best_elsewhere == pytest.approx([similar[0, 0], similar[:4, 1].max()], abs=1e-5)
 
 
 def test_a_step_of_a_walk_asks_for_its_neighbours():
@@ -73,6 +99,30 @@ def test_command_prints_and_records(tiny_model, rendered_gsv, tmp_path, capsys):
     info = read_model_info(model)
     assert f'{info.min_similarity:.4f}' in printed
     assert f'{100 * info.recall_at_1:.1f}' in printed
+
+
+def test_the_shortcut_of_training_gives_the_recall_of_the_runtime(rendered_gsv, tmp_path):
+    """Training validates in torch; what is deployed is the exported file in the runtime."""
+    config = config_from_dict({
+        'data': str(rendered_gsv), 'gsv': '.', 'cameras': '', 'clips': '', 'holdout_every': 2,
+        'pretrained': False, 'height': 64, 'width': 64, 'out_channels': 8, 'workers': 0,
+    })  # fmt: skip
+    _, sets = load_places(config)
+    network = build_network(config).eval()
+    task = PlaceRecognition(network, config, [], sets)
+    trainer = lightning.Trainer(
+        logger=False, enable_progress_bar=False, enable_model_summary=False
+    )
+    shortcut = trainer.validate(task, verbose=False)[0]
+    trainer.save_checkpoint(tmp_path / 'network.ckpt')
+    export_onnx.main([
+        '--checkpoint', str(tmp_path / 'network.ckpt'), '--out', str(tmp_path / 'model.onnx'),
+    ])  # fmt: skip
+    model = evaluate.open_model(str(tmp_path / 'model.onnx'), [])
+    recalls = [answer(model, asked).recall_at_1 for asked in sets]
+    assert [shortcut[f'val/{asked.name}'] for asked in sets] == pytest.approx(recalls)
+    assert shortcut['val/recall'] == pytest.approx(np.mean(recalls))
+    assert 0 < np.mean(recalls) < 1, 'the sets tell networks apart'
 
 
 def test_traverses_are_matched_by_number(rendered_gsv):

@@ -1,0 +1,86 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One run through a place that is seen again: has the robot been here before?
+
+What loop closure asks: each picture is looked up among those taken a good while earlier.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from training.validation import RetrievalSet
+from vpr_ros.errors import SourceError
+from vpr_ros.picture_folder import PictureFolder, read_picture
+from vpr_ros.pose_files import read_poses
+from vpr_ros.pose_lookup import lookup_in_table
+
+RADIUS_M = 0.5
+ANGLE_DEG = 30.0
+MAX_POSE_GAP_S = 0.1
+
+
+def revisit_set(
+    pictures: Path,
+    poses: Path,
+    *,
+    apart: int,
+    radius_m: float = RADIUS_M,
+    angle_deg: float = ANGLE_DEG,
+) -> RetrievalSet:
+    """Ask for each picture that revisits an earlier one, among all that are old enough.
+
+    Args:
+        pictures: Folder of one run.
+        poses: Pose file (TUM, KITTI or CSV) of the camera, with orientations.
+        apart: A picture is looked up among those more than so many before it.
+        radius_m: Largest distance of a hit, metres.
+        angle_deg: Largest difference of orientation of a hit, degrees.
+
+    Raises:
+        SourceError: The poses do not fit the pictures, lack orientations, or nothing is revisited.
+    """
+    folder = PictureFolder(pictures)
+    lookup = lookup_in_table(read_poses(poses), folder, max_gap_s=MAX_POSE_GAP_S)
+    known = [(frame, *lookup.pose_of(frame)) for frame in folder.frames()]
+    files, positions, orientations = [], [], []
+    for frame, position, orientation in known:
+        if np.isfinite(position).all() and np.isfinite(orientation).all():
+            files.append(folder.files[frame.index])
+            positions.append(position)
+            orientations.append(orientation)
+    if not files:
+        raise SourceError(
+            f'{poses} gives no picture of {pictures} a pose with an orientation; '
+            f'{lookup.coverage()}'
+        )
+    hits = _within(np.array(positions), np.array(orientations), radius_m, angle_deg)
+    earlier = np.maximum(np.arange(len(files)) - apart, 0)
+    truth = [np.flatnonzero(row[:count]) for row, count in zip(hits, earlier, strict=True)]
+    asked = [i for i, rows in enumerate(truth) if len(rows)]
+    if not asked:
+        raise SourceError(
+            f'no picture of {pictures} lies within {radius_m:g} m and {angle_deg:g} degrees of '
+            f'one more than {apart} before it; lower apart, or take another run'
+        )
+    return RetrievalSet(
+        f'{pictures.parent.name} revisits',
+        f'each picture with one more than {apart} before it within {radius_m:g} m and '
+        f'{angle_deg:g} degrees, among all more than {apart} before it; a hit is such a one',
+        [partial(read_picture, path) for path in files],
+        [partial(read_picture, files[i]) for i in asked],
+        [truth[i] for i in asked],
+        [truth[i] for i in asked],
+        searched=earlier[asked],
+    )
+
+
+def _within(
+    positions: np.ndarray, orientations: np.ndarray, radius_m: float, angle_deg: float
+) -> np.ndarray:
+    """Tell for every two poses, (N, N), whether they are near in place and orientation."""
+    distance = np.linalg.norm(positions[:, None] - positions[None], axis=2)
+    cosine = np.abs(orientations @ orientations.T).clip(0.0, 1.0)  # q and -q are one rotation
+    return (distance <= radius_m) & (2.0 * np.arccos(cosine) <= np.radians(angle_deg))
