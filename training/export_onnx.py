@@ -37,6 +37,7 @@ from vpr_ros.preprocess import Preprocess
 OPSET = 17
 # Smallest cosine similarity to torch's descriptors, float32; else there is no file.
 MIN_PARITY_COSINE = {'fp32': 0.99999, 'fp16': 0.9995, 'int8': 0.99}
+LARGEST_FILE = 2**31 - 1  # bytes, of any protobuf message
 PARITY_PICTURES = 16
 CALIBRATION_PICTURES = 256
 USUAL_SIZE = 320  # pixels a side, of the untrained reference
@@ -105,7 +106,7 @@ def load_trained(path: Path) -> tuple[Network, dict[str, str]]:
     is_ours = 'config' in read_checkpoint(path)
     name = config.name if is_ours else path.stem
     data = describe_data(config) if is_ours else RELEASED_DATA
-    return network.eval(), _record(network, name, data, file_sha256(path))
+    return network.eval(), new_record(network, name, data, file_sha256(path))
 
 
 def load_untrained(backbone: str) -> tuple[Network, dict[str, str]]:
@@ -116,7 +117,7 @@ def load_untrained(backbone: str) -> tuple[Network, dict[str, str]]:
     digest = hashlib.sha256()
     for tensor in network.state_dict().values():
         digest.update(tensor.numpy().tobytes())
-    return network.eval(), _record(network, f'{backbone}_gem', 'ImageNet', digest.hexdigest())
+    return network.eval(), new_record(network, f'{backbone}_gem', 'ImageNet', digest.hexdigest())
 
 
 def describe_data(config: TrainConfig) -> str:
@@ -125,7 +126,9 @@ def describe_data(config: TrainConfig) -> str:
     return ', '.join(filter(None, sources))
 
 
-def _record(network: Network, name: str, training_data: str, source_sha256: str) -> dict[str, str]:
+def new_record(
+    network: Network, name: str, training_data: str, source_sha256: str
+) -> dict[str, str]:
     """Return the ONNX metadata that the runtime asks for."""
     return {
         extractor.KEY_SCHEMA: extractor.METADATA_SCHEMA_VERSION,
@@ -179,8 +182,15 @@ def export(
         The smallest cosine similarity between the two answers.
 
     Raises:
-        ModelError: The answers differ, or the runtime refuses the file; nothing is written.
+        ModelError: The answers differ, the runtime refuses the file, or it would be too large;
+            nothing is written.
     """
+    weights = sum(value.nbytes for value in network.state_dict().values())
+    if weights > LARGEST_FILE:
+        raise ModelError(
+            f'the weights take {weights / 1e9:.1f} GB, an ONNX file holds 2 GB and the runtime '
+            f'reads no second one; take a smaller backbone'
+        )
     output.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The published configurations by name: what to build, not how to train it (configs/*.yaml).
 
-`python training/presets.py` prints their sizes, parameters and operations.
+`python benchmarks/zoo.py` prints their sizes, parameters, operations and latency.
 """
 
 from __future__ import annotations

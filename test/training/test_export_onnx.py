@@ -5,17 +5,15 @@ import pytest
 import torch
 
 from training import export_onnx
-from training.config import TrainConfig, config_from_dict
+from training.config import TrainConfig
 from training.models import build_network
 from training.models.checkpoint import load_network
 from training.places import gsv_cities
-from training.presets import PRESETS
-from training.sample_pictures import made_picture, made_pictures, read_pictures
+from training.sample_pictures import made_picture, read_pictures
 from vpr_ros import extractor
 from vpr_ros.errors import ModelError
 from vpr_ros.hashing import file_sha256
 from vpr_ros.picture_folder import read_picture
-from vpr_ros.preprocess import Preprocess
 
 CONFIG = TrainConfig(
     name='small', backbone='mobilenetv2', height=64, width=64, out_channels=16, out_rows=2
@@ -157,33 +155,3 @@ def test_what_learns_from_pictures_asks_for_them(more, checkpoint, tmp_path, cap
     with pytest.raises(SystemExit):
         export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', *more))
     assert 'give --pictures DIR' in capsys.readouterr().err
-
-
-def small_preset(name):
-    """A preset at the smallest size that still has all its parts."""
-    sizes = {'dinov2': 42, 'vgg16': 64}
-    side = next((s for part, s in sizes.items() if part in PRESETS[name]['backbone']), 64)
-    projected = 24 if name.startswith('clusvpr') else 0
-    return config_from_dict(
-        {'preset': name, 'height': side, 'width': side, 'projected_size': projected, 'name': name}
-    )
-
-
-LARGE = {'dinomix-vitl14-4096', 'dinomix-vitg14-4096'}
-
-
-@pytest.mark.parametrize('name', sorted(set(PRESETS) - LARGE))
-def test_every_preset_becomes_a_file_that_the_runtime_takes(name, tmp_path):
-    torch.manual_seed(0)
-    config = small_preset(name)
-    network = build_network(config).train()
-    rgbs = made_pictures(6)
-    batch = torch.from_numpy(np.stack([Preprocess(config.height, config.width)(r) for r in rgbs]))
-    with torch.no_grad():
-        network(batch)  # moves the batch norms to this scale: flat maps are noise to the mixers
-    record = export_onnx._record(network, name, 'nothing', '0' * 64)
-    path = tmp_path / 'model.onnx'
-    assert export_onnx.export(network.eval(), path, record, rgbs) >= 0.99999
-    model = extractor.DescriptorExtractor(path, device='cpu')
-    assert model.info.descriptor_size == network.descriptor_size
-    assert model.extract_batch(rgbs).shape == (6, network.descriptor_size)
