@@ -8,12 +8,15 @@ import errno
 import itertools
 import logging
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -57,19 +60,50 @@ class RunStoppedError(Exception):
 
 
 class SaveWhenStopped(Callback):
-    """Writes `last.ckpt` when a run is stopped, by hand or by an error."""
+    """Writes `last.ckpt` when a run is stopped, by hand or by an error.
+
+    Ctrl-C ends the run after the next step, a second one at once. Python's own handler raises
+    wherever it happens to be, and in a finaliser the exception would be lost.
+    """
 
     def __init__(self, run: Path) -> None:
         """Remember the run folder."""
         self._path = run / 'last.ckpt'
+        self._handler: Any = None
+        self._is_asked_to_stop = False
+
+    def on_fit_start(self, *_: object) -> None:
+        """Listen to Ctrl-C."""
+        if threading.current_thread() is threading.main_thread():
+            self._handler = signal.signal(signal.SIGINT, self._stop_after_this_step)
+
+    def on_fit_end(self, *_: object) -> None:
+        """Listen no more."""
+        if self._handler is not None:
+            signal.signal(signal.SIGINT, self._handler)
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Stop, if asked to."""
+        if self._is_asked_to_stop:
+            raise KeyboardInterrupt
 
     def on_exception(
         self, trainer: lightning.Trainer, _: lightning.LightningModule, exception: BaseException
     ) -> None:
-        """Save, unless the disk is what stopped it: the last whole file stays, then."""
+        """Save, unless the disk is what stopped it: the last whole file stays, then.
+
+        What was saved before a validation is of the same step, and with the weights in place.
+        """
+        self.on_fit_end()
         is_full = isinstance(exception, OSError) and exception.errno == errno.ENOSPC
-        if trainer.global_step and not is_full:
+        if trainer.global_step and not is_full and not trainer.validating:
             trainer.save_checkpoint(self._path)
+
+    def _stop_after_this_step(self, *_: object) -> None:
+        if self._is_asked_to_stop:
+            raise KeyboardInterrupt
+        self._is_asked_to_stop = True
+        logger.info('\nstopping after the next step; Ctrl-C again stops at once')
 
 
 def main(argv: Sequence[str] | None = None) -> Path:
@@ -122,6 +156,8 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
         network, config, places, sets, teacher=teacher, processes=trainer.world_size
     )
     try:
+        if resume is None and sets:
+            trainer.validate(task, verbose=False)  # what training starts from
         trainer.fit(task, ckpt_path=resume, weights_only=True)
     except OSError as error:
         if error.errno != errno.ENOSPC:
