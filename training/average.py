@@ -21,7 +21,10 @@ import torch
 from training.models.checkpoint import network_weights, read_checkpoint
 
 # What shapes the network; the rest of the settings may differ from stage to stage.
-SAME = ('backbone', 'aggregator', 'height', 'width', 'out_channels', 'out_rows', 'mix_depth')
+SAME = (
+    'backbone', 'resnet_layers', 'aggregator', 'height', 'width', 'out_channels', 'out_rows',
+    'mix_depth', 'mlp_ratio', 'mixer_grid', 'pooled_grid', 'clusters', 'groups', 'projected_size',
+)  # fmt: skip
 
 
 def main(argv: Sequence[str] | None = None) -> int:
