@@ -2,8 +2,9 @@
 """Write a trained network as one ONNX file that carries its own record.
 
 `python training/export_onnx.py --checkpoint FILE --out FILE.onnx`: a checkpoint of
-training/train.py or of a published system, told apart by what it holds. `--pretrained BACKBONE`
-instead exports the reference that has learned no places: its published weights and GeM pooling.
+training/train.py or of a published system, told apart by what it holds; several become one model
+whose descriptor is theirs side by side. `--pretrained BACKBONE` instead exports the reference that
+has learned no places: its published weights and GeM pooling.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ import torch
 from PIL import Image
 
 from training.config import TrainConfig
-from training.lower_precision import to_float16, to_int8
-from training.models import Network, build_network
+from training.lower_precision import store_float16, to_float16, to_int8
+from training.models import Ensemble, Network, build_network
 from training.models.checkpoint import load_network, read_checkpoint
 from training.sample_pictures import made_picture, made_pictures, read_pictures
 from training.whitening import fit_projection
@@ -36,7 +37,7 @@ from vpr_ros.preprocess import Preprocess
 
 OPSET = 17
 # Smallest cosine similarity to torch's descriptors, float32; else there is no file.
-MIN_PARITY_COSINE = {'fp32': 0.99999, 'fp16': 0.9995, 'int8': 0.99}
+MIN_PARITY_COSINE = {'fp32': 0.99999, 'fp16-weights': 0.9995, 'fp16': 0.9995, 'int8': 0.99}
 LARGEST_FILE = 2**31 - 1  # bytes, of any protobuf message
 PARITY_PICTURES = 16
 CALIBRATION_PICTURES = 256
@@ -51,8 +52,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.pretrained:
         network, record = load_untrained(arguments.pretrained)
     else:
-        network, record = load_trained(arguments.checkpoint)
+        network, record = load_ensemble(arguments.checkpoint)
     record[extractor.KEY_LICENSE] = arguments.license
+    if arguments.name:
+        record[extractor.KEY_NAME] = arguments.name
     if arguments.pictures is None:
         pictures = made_pictures(PARITY_PICTURES)
         print('compared on made pictures; --pictures DIR compares on real ones')
@@ -74,9 +77,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument('--checkpoint', type=Path, help='ours or of a published system')
+    source.add_argument(
+        '--checkpoint', type=Path, nargs='+', metavar='FILE',
+        help='ours or of a published system; several become one model',
+    )  # fmt: skip
     source.add_argument('--pretrained', metavar='BACKBONE', help='untrained reference')
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx')
+    parser.add_argument('--name', help='of the model; default: that of the run or the file')
     parser.add_argument('--precision', choices=sorted(MIN_PARITY_COSINE), default='fp32')
     parser.add_argument(
         '--size', type=int, metavar='D', help='project the descriptors to D values, whitened'
@@ -90,6 +97,28 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.pictures is None and (arguments.precision == 'int8' or arguments.size):
         parser.error('int8 and --size learn from real pictures: give --pictures DIR')
     return arguments
+
+
+def load_ensemble(paths: Sequence[Path]) -> tuple[Network | Ensemble, dict[str, str]]:
+    """Build the network of a checkpoint, or one of several; see `load_trained`.
+
+    Raises:
+        ValueError: The networks take pictures of different sizes.
+    """
+    networks, records = zip(*map(load_trained, paths), strict=True)
+    if len(paths) == 1:
+        return networks[0], records[0]
+    ensemble = Ensemble(networks)
+
+    def joined(key: str, separator: str) -> str:
+        return separator.join(dict.fromkeys(record[key] for record in records))
+
+    return ensemble.eval(), new_record(
+        ensemble,
+        joined(extractor.KEY_NAME, '+'),
+        joined(extractor.KEY_TRAINING_DATA, '; '),
+        joined(extractor.KEY_SOURCE_SHA256, ' '),
+    )
 
 
 def load_trained(path: Path) -> tuple[Network, dict[str, str]]:
@@ -127,7 +156,7 @@ def describe_data(config: TrainConfig) -> str:
 
 
 def new_record(
-    network: Network, name: str, training_data: str, source_sha256: str
+    network: Network | Ensemble, name: str, training_data: str, source_sha256: str
 ) -> dict[str, str]:
     """Return the ONNX metadata that the runtime asks for."""
     return {
@@ -143,7 +172,7 @@ def new_record(
 
 @torch.no_grad()
 def project(
-    network: Network, record: dict[str, str], pictures: Sequence[np.ndarray], size: int
+    network: Network | Ensemble, record: dict[str, str], pictures: Sequence[np.ndarray], size: int
 ) -> None:
     """Add a whitening projection to `size` values, fitted on pictures; the record follows.
 
@@ -159,7 +188,7 @@ def project(
 
 
 def export(
-    network: Network,
+    network: Network | Ensemble,
     output: Path,
     record: Mapping[str, str],
     pictures: Sequence[np.ndarray],
@@ -176,7 +205,7 @@ def export(
         output: The file to write; an old one is replaced at the very end.
         record: Metadata, see `load_trained`.
         pictures: uint8 RGB (H, W, 3), for the comparison and to calibrate int8.
-        precision: fp32, fp16 or int8.
+        precision: fp32; fp16-weights, stored so and computed in float32; fp16; or int8.
 
     Returns:
         The smallest cosine similarity between the two answers.
@@ -195,7 +224,9 @@ def export(
     with tempfile.TemporaryDirectory(dir=output.parent) as folder:
         draft = Path(folder) / output.name
         write_onnx(network, draft)
-        if precision == 'fp16':
+        if precision == 'fp16-weights':
+            store_float16(draft)
+        elif precision == 'fp16':
             to_float16(draft)
         elif precision == 'int8':
             resize = Preprocess(*network.input_size)
@@ -216,9 +247,9 @@ def export(
     return cosine
 
 
-def write_onnx(network: Network, path: Path) -> None:
+def write_onnx(network: Network | Ensemble, path: Path) -> None:
     """Write the bare graph with a dynamic batch, weights inside."""
-    network.backbone.fix_size(*network.input_size)
+    network.fix_input_size()
     torch.onnx.export(
         network,
         (torch.zeros(1, *network.input_size, 3, dtype=torch.uint8),),
@@ -242,7 +273,7 @@ def write_record(path: Path, record: Mapping[str, str]) -> None:
 
 
 @torch.no_grad()
-def parity(network: Network, path: Path, pictures: Sequence[np.ndarray]) -> float:
+def parity(network: Network | Ensemble, path: Path, pictures: Sequence[np.ndarray]) -> float:
     """Return the smallest cosine similarity between torch's and the runtime's descriptors."""
     runtime = DescriptorExtractor(path, device='cpu')
     batch = np.stack([runtime.info.preprocess(rgb) for rgb in pictures])

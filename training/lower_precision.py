@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Make an ONNX file smaller and, on the right hardware, faster: float16 and int8.
 
-Both with onnxruntime's own tools; whoever calls them compares the answers afterwards.
+Whoever calls these compares the answers afterwards.
 """
 
 from __future__ import annotations
@@ -11,13 +11,34 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx.numpy_helper
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from onnxruntime.quantization.shape_inference import quant_pre_process
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 # Sums over hundreds of positions or channels, and what divides by them.
 KEPT_IN_FLOAT32 = ['LayerNormalization', 'ReduceL2', 'Softmax']
+STORED_IN_FLOAT32 = 1000  # values and fewer: biases, norms, single numbers
 QUANTIZED = ['Conv', 'MatMul', 'Gemm']
+
+
+def store_float16(path: Path) -> None:
+    """Store the weights in float16; the runtime turns them back as it loads the file."""
+    model = onnx.load(path)
+    graph = model.graph
+    casts = []
+    for weight in graph.initializer:
+        values = onnx.numpy_helper.to_array(weight)
+        if values.dtype != np.float32 or values.size < STORED_IN_FLOAT32:
+            continue
+        name = weight.name
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), f'{name}.half'))
+        casts.append(
+            onnx.helper.make_node('Cast', [weight.name], [name], to=onnx.TensorProto.FLOAT)
+        )
+    for position, cast in enumerate(casts):
+        graph.node.insert(position, cast)
+    onnx.save(model, path)
 
 
 def to_float16(path: Path) -> None:

@@ -1,4 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
+
 import numpy as np
 import onnx
 import pytest
@@ -25,17 +27,31 @@ def pictures(rendered_gsv):
     return rendered_gsv / 'Images'
 
 
-@pytest.fixture(scope='module')
-def checkpoint(tmp_path_factory, rendered_gsv):
-    """A checkpoint of train.py with random weights whose features vary over the picture."""
+def save_checkpoint(path, config, rgbs=None):
+    """Write a checkpoint of train.py with random weights."""
     torch.manual_seed(0)
-    network = build_network(CONFIG).train()
-    rgbs = [read_picture(p.pictures[0])[:64, :64] for p in gsv_cities(rendered_gsv)]
-    network(torch.from_numpy(np.stack(rgbs)))  # moves the batch norms to this scale
-    path = tmp_path_factory.mktemp('checkpoint') / 'best.ckpt'
+    network = build_network(config).train()
+    if rgbs is not None:  # moves the batch norms to their scale: features vary over the picture
+        network(torch.from_numpy(np.stack(rgbs)))
     weights = {f'network.{key}': value for key, value in network.state_dict().items()}
-    torch.save({'state_dict': weights, 'config': CONFIG.to_dict()}, path)
+    torch.save({'state_dict': weights, 'config': config.to_dict()}, path)
     return path
+
+
+@pytest.fixture(scope='module')
+def rgbs(rendered_gsv):
+    return [read_picture(p.pictures[0])[:64, :64] for p in gsv_cities(rendered_gsv)]
+
+
+@pytest.fixture(scope='module')
+def checkpoint(tmp_path_factory, rgbs):
+    return save_checkpoint(tmp_path_factory.mktemp('checkpoint') / 'best.ckpt', CONFIG, rgbs)
+
+
+@pytest.fixture(scope='module')
+def other_checkpoint(tmp_path_factory, rgbs):
+    config = dataclasses.replace(CONFIG, name='other', out_channels=12)
+    return save_checkpoint(tmp_path_factory.mktemp('other') / 'best.ckpt', config, rgbs)
 
 
 def command(checkpoint, path, *more):
@@ -124,7 +140,7 @@ def test_golden_descriptor_is_that_of_the_golden_picture(exported):
 
 
 @pytest.mark.parametrize(('precision', 'least', 'smaller'), [
-    ('fp16', 0.9995, 0.6), ('int8', 0.99, 0.4),
+    ('fp16-weights', 0.9995, 0.6), ('fp16', 0.9995, 0.6), ('int8', 0.99, 0.4),
 ])  # fmt: skip
 def test_lower_precision_is_smaller_and_answers_alike(
     precision, least, smaller, tmp_path, checkpoint, exported, pictures
@@ -137,6 +153,33 @@ def test_lower_precision_is_smaller_and_answers_alike(
     rgbs = read_pictures(pictures, count=6)
     assert least <= export_onnx.parity(network.eval(), path, rgbs) < 1.0
     assert extractor.read_model_info(path).descriptor_size == 32
+
+
+def test_several_networks_become_one_model(tmp_path, checkpoint, other_checkpoint, pictures):
+    path = tmp_path / 'both.onnx'
+    assert export_onnx.main([
+        '--checkpoint', str(checkpoint), str(other_checkpoint), '--out', str(path),
+        '--pictures', str(pictures),
+    ]) == 0  # fmt: skip
+    model = extractor.DescriptorExtractor(path, device='cpu')
+    assert model.info.name == 'small+other'
+    assert model.info.descriptor_size == 32 + 24
+    rgbs = read_pictures(pictures, count=4)
+    resized = np.stack([model.info.preprocess(rgb) for rgb in rgbs])
+    with torch.no_grad():
+        parts = [
+            load_network(file)[0].eval()(torch.from_numpy(resized)).numpy()
+            for file in (checkpoint, other_checkpoint)
+        ]
+    similarities = model.extract_batch(rgbs) @ model.extract_batch(rgbs).T
+    of_parts = np.mean([part @ part.T for part in parts], axis=0)
+    assert similarities == pytest.approx(of_parts, abs=1e-5)
+
+
+def test_networks_of_different_sizes_are_not_joined(checkpoint, tmp_path):
+    wide = save_checkpoint(tmp_path / 'wide.ckpt', dataclasses.replace(CONFIG, width=96))
+    with pytest.raises(ValueError, match=r'\(height, width\) of \[\(64, 64\), \(64, 96\)\]'):
+        export_onnx.load_ensemble([checkpoint, wide])
 
 
 def test_descriptors_are_projected_at_export(tmp_path, pictures):

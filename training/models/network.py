@@ -51,6 +51,10 @@ class Network(nn.Module):
             return self.projection.out_features
         return self.aggregator.descriptor_size
 
+    def fix_input_size(self) -> None:
+        """Prepare for export: work that depends on the input's size alone is done once."""
+        self.backbone.fix_size(*self.input_size)
+
     def features(self, rgb: Tensor) -> Tensor:
         """Compute the feature map (B, C, h, w), float32, of uint8 RGB pictures (B, H, W, 3)."""
         # Permuted (B, H, W, 3) is already in channels-last order, the fast one on a CPU.
