@@ -23,16 +23,18 @@ import onnx
 import torch
 from PIL import Image
 
-from training.config import TrainConfig
+from training.config import TrainConfig, load_config
+from training.data import load_places
 from training.lower_precision import store_float16, to_float16, to_int8
 from training.models import Ensemble, Network, build_network
 from training.models.checkpoint import load_network, read_checkpoint
 from training.sample_pictures import made_picture, made_pictures, read_pictures
-from training.whitening import fit_projection
+from training.whitening import FULL_WHITENING, fit_projection
 from vpr_ros import extractor
 from vpr_ros.errors import ModelError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.hashing import file_sha256
+from vpr_ros.picture_folder import read_picture
 from vpr_ros.preprocess import Preprocess
 
 OPSET = 17
@@ -62,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         wanted = CALIBRATION_PICTURES if arguments.precision == 'int8' else PARITY_PICTURES
         wanted = max(wanted, 2 * (arguments.size or 0))
-        pictures = read_pictures(arguments.pictures, count=wanted)
+        pictures = read_some(arguments.pictures, wanted)
     if arguments.size:
-        project(network, record, pictures, arguments.size)
+        project(network, record, pictures, arguments.size, power=arguments.whitening)
     cosine = export(network, arguments.out, record, pictures, precision=arguments.precision)
     size = arguments.out.stat().st_size / 1e6
     print(
@@ -86,17 +88,31 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--name', help='of the model; default: that of the run or the file')
     parser.add_argument('--precision', choices=sorted(MIN_PARITY_COSINE), default='fp32')
     parser.add_argument(
-        '--size', type=int, metavar='D', help='project the descriptors to D values, whitened'
+        '--size', type=int, metavar='D', help='project the descriptors to D values (PCA)'
     )
     parser.add_argument(
+        '--whitening', type=float, default=FULL_WHITENING, metavar='POWER',
+        help='of --size: divide by the variances to this power; 0.5 whitens, 0 does not',
+    )  # fmt: skip
+    parser.add_argument(
         '--pictures', type=Path, metavar='DIR',
-        help='real pictures that the answers are compared on; int8 and --size need them',
+        help='real pictures that the answers are compared on; int8 and --size learn from them. '
+        'Or config.yaml of a run: the pictures that it trained on',
     )  # fmt: skip
     parser.add_argument('--license', default=LICENSE, help='terms of the weights')
     arguments = parser.parse_args(argv)
     if arguments.pictures is None and (arguments.precision == 'int8' or arguments.size):
         parser.error('int8 and --size learn from real pictures: give --pictures DIR')
     return arguments
+
+
+def read_some(source: Path, count: int) -> list[np.ndarray]:
+    """Read some pictures of a folder, or of what a run trained on, named by its config.yaml."""
+    if source.suffix not in ('.yaml', '.yml'):
+        return read_pictures(source, count=count)
+    places, _ = load_places(load_config(source))
+    files = sorted({path for place in places for path in place.pictures})
+    return [read_picture(path) for path in files[:: max(1, len(files) // count)]]
 
 
 def load_ensemble(paths: Sequence[Path]) -> tuple[Network | Ensemble, dict[str, str]]:
@@ -172,9 +188,14 @@ def new_record(
 
 @torch.no_grad()
 def project(
-    network: Network | Ensemble, record: dict[str, str], pictures: Sequence[np.ndarray], size: int
+    network: Network | Ensemble,
+    record: dict[str, str],
+    pictures: Sequence[np.ndarray],
+    size: int,
+    *,
+    power: float = FULL_WHITENING,
 ) -> None:
-    """Add a whitening projection to `size` values, fitted on pictures; the record follows.
+    """Add a projection to `size` values, fitted on pictures; the record follows.
 
     Raises:
         ValueError: The network has a projection, or there are too few pictures.
@@ -183,7 +204,7 @@ def project(
         raise ValueError(f'the network projects to {network.descriptor_size} values already')
     resize = Preprocess(*network.input_size)
     descriptors = [network(torch.from_numpy(resize(rgb))[None]) for rgb in pictures]
-    network.projection = fit_projection(torch.cat(descriptors).numpy(), size)
+    network.projection = fit_projection(torch.cat(descriptors).numpy(), size, power=power)
     record[extractor.KEY_DESCRIPTOR_SIZE] = str(size)
 
 

@@ -12,10 +12,13 @@ import torch
 from torch import nn
 
 LEAST_VARIANCE = 1e-10  # less is the rounding of float32
+FULL_WHITENING = 0.5  # power of the variances
 SHRINKAGE = 1e-3  # share of the mean variance that is added to all: rare directions stay small
 
 
-def fit_projection(descriptors: np.ndarray, size: int, *, power: float = 0.5) -> nn.Linear:
+def fit_projection(
+    descriptors: np.ndarray, size: int, *, power: float = FULL_WHITENING
+) -> nn.Linear:
     """Fit the projection onto the directions of the largest variance.
 
     Args:
