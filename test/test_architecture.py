@@ -68,7 +68,8 @@ ARROWS = {
 }
 
 TRAINING_MAY_USE = (
-    'errors evaluation extractor hashing model_ref picture_folder place_map preprocess recognizer'
+    'errors evaluation extractor hashing model_ref picture_folder place_map pose_files '
+    'pose_lookup preprocess recognizer'
 )
 
 ROS_MESSAGES = 'conversions node replay demo.live*'

@@ -15,8 +15,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
-import faiss
 import numpy as np
+from sklearn.cluster import MiniBatchKMeans
 
 from vpr_ros.model_ref import ModelRef
 
@@ -24,8 +24,6 @@ HOG_SIDE, HOG_BLOCK, HOG_CELL, HOG_BINS = 512, 32, 16, 9  # pixels
 ORB_FEATURES = 500  # a picture
 ORB_BITS = 256
 WORDS = 2000
-FEATURES_PER_WORD = 60  # to learn from
-ITERATIONS = 10
 
 Pictures = Sequence[np.ndarray]  # uint8 RGB (H, W, 3)
 
@@ -75,17 +73,13 @@ def orb_words(training: Pictures, *, words: int = WORDS) -> Describer:
         raise ValueError(
             f'{len(training)} pictures have {len(bits)} ORB features, too few for {words} words'
         )
-    clustering = faiss.Kmeans(
-        ORB_BITS, words, niter=ITERATIONS, seed=1,
-        max_points_per_centroid=FEATURES_PER_WORD, min_points_per_centroid=1,
-    )  # fmt: skip
-    clustering.train(bits)
-    counts = np.stack([_count(clustering.index, features, words) for features in found])
+    vocabulary = MiniBatchKMeans(words, batch_size=10 * words, n_init=1, random_state=1).fit(bits)
+    counts = np.stack([_count(vocabulary, features, words) for features in found])
     rarity = np.log(len(counts) / np.maximum(1, (counts > 0).sum(axis=0)))
 
     def extract_batch(pictures: Pictures) -> np.ndarray:
         features = [_orb_bits(detector, rgb) for rgb in pictures]
-        return _unit(np.stack([_count(clustering.index, f, words) * rarity for f in features]))
+        return _unit(np.stack([_count(vocabulary, f, words) * rarity for f in features]))
 
     return Describer(_ref('orb-words', words), extract_batch)
 
@@ -98,11 +92,11 @@ def _orb_bits(detector: cv2.ORB, rgb: np.ndarray) -> np.ndarray:
     return np.unpackbits(features, axis=1).astype(np.float32)
 
 
-def _count(vocabulary: faiss.Index, features: np.ndarray, words: int) -> np.ndarray:
+def _count(vocabulary: MiniBatchKMeans, features: np.ndarray, words: int) -> np.ndarray:
     """Count the words among the features; a picture without any counts one word of each."""
     if not len(features):
         return np.ones(words)
-    return np.bincount(vocabulary.search(features, 1)[1].ravel(), minlength=words).astype(float)
+    return np.bincount(vocabulary.predict(features), minlength=words).astype(float)
 
 
 def _unit(descriptors: np.ndarray) -> np.ndarray:

@@ -52,10 +52,9 @@ def save_pictures(textured_pictures):
 @pytest.fixture
 def recall(tiny_model):
     """Recall@1 as training/evaluate.py measures it."""
-    from training.evaluate import answer
-    from vpr_ros.extractor import DescriptorExtractor
+    from training.evaluate import answer, open_model
 
-    model = DescriptorExtractor(tiny_model, device='cpu')
+    model = open_model(str(tiny_model), [])
     return lambda asked: answer(model, asked).recall_at_1
 
 
