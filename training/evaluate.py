@@ -104,9 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
     try:
         for pictures, poses, apart in arguments.revisits:
+            if not apart.isdigit():
+                parser.error(f'--revisits: N is a whole number of pictures, not {apart!r}')
             pairs.append(revisit_set(Path(pictures), Path(poses), apart=int(apart)))
         pairs += [open_benchmark(*asked, lists=arguments.lists) for asked in arguments.benchmark]
-    except (VprError, OSError, ValueError) as error:
+    except (VprError, OSError) as error:
         parser.error(str(error))
     for asked in (*validation, *pairs):
         counts = f'{len(asked.queries)} queries, {len(asked.references)} references'

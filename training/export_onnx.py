@@ -66,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         wanted = max(wanted, 2 * (arguments.size or 0))
         pictures = read_some(arguments.pictures, wanted)
     if arguments.size:
-        project(network, record, pictures, arguments.size, power=arguments.whitening)
+        power = FULL_WHITENING if arguments.whitening is None else arguments.whitening
+        project(network, record, pictures, arguments.size, power=power)
     cosine = export(network, arguments.out, record, pictures, precision=arguments.precision)
     size = arguments.out.stat().st_size / 1e6
     print(
@@ -91,8 +92,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         '--size', type=int, metavar='D', help='project the descriptors to D values (PCA)'
     )
     parser.add_argument(
-        '--whitening', type=float, default=FULL_WHITENING, metavar='POWER',
-        help='of --size: divide by the variances to this power; 0.5 whitens, 0 does not',
+        '--whitening', type=float, metavar='POWER',
+        help='of --size: divide by the variances to this power; 0.5 (default) whitens, 0 does not',
     )  # fmt: skip
     parser.add_argument(
         '--pictures', type=Path, metavar='DIR',
@@ -103,6 +104,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if arguments.pictures is None and (arguments.precision == 'int8' or arguments.size):
         parser.error('int8 and --size learn from real pictures: give --pictures DIR')
+    if arguments.whitening is not None and not arguments.size:
+        parser.error('--whitening is of a projection: give --size D, too')
     return arguments
 
 

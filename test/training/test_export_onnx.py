@@ -193,6 +193,12 @@ def test_descriptors_are_projected_at_export(tmp_path, pictures):
     assert np.std(descriptors, axis=0).min() > 0.01
 
 
+def test_whitening_is_of_a_projection(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', '--whitening', '0'))
+    assert 'give --size D' in capsys.readouterr().err
+
+
 @pytest.mark.parametrize('more', [('--precision', 'int8'), ('--size', '8')])
 def test_what_learns_from_pictures_asks_for_them(more, checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):

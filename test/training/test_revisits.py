@@ -41,7 +41,9 @@ def test_only_what_is_old_enough_and_near_enough_is_a_hit(tmp_path, textured_pic
 def test_pictures_without_a_pose_are_left_out(tmp_path, textured_pictures):
     poses = [(0.0, NO_TURN), (1.0, None), (2.0, NO_TURN), (0.0, NO_TURN)]
     pictures, table = run(tmp_path, poses, textured_pictures)
-    asked = revisit_set(pictures, table, apart=1)
+    asked = revisit_set(pictures, table, apart=2)
+    assert asked.protocol.endswith('; 1 pictures without a pose are left out')
+    assert asked.searched.tolist() == [1], 'picture 1 counts, though it is not asked'
     assert [picture.args[0].name for picture in asked.references] == [
         '000.png', '002.png', '003.png',
     ]  # fmt: skip
@@ -52,6 +54,11 @@ def test_a_run_that_comes_back_nowhere(tmp_path, textured_pictures):
     pictures, poses = run(tmp_path, [(float(x), NO_TURN) for x in range(4)], textured_pictures)
     with pytest.raises(SourceError, match=r'no picture .* within 0\.5 m .* lower apart'):
         revisit_set(pictures, poses, apart=1)
+
+
+def test_apart_is_no_negative_number(tmp_path):
+    with pytest.raises(ValueError, match='must be 0 or more, not -1'):
+        revisit_set(tmp_path, tmp_path / 'poses.txt', apart=-1)
 
 
 def test_the_runs_at_hand(vpr_data):

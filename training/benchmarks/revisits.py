@@ -41,23 +41,26 @@ def revisit_set(
 
     Raises:
         SourceError: The poses do not fit the pictures, lack orientations, or nothing is revisited.
+        ValueError: A negative `apart`.
     """
+    if apart < 0:
+        raise ValueError(f'pictures apart must be 0 or more, not {apart}')
     folder = PictureFolder(pictures)
     lookup = lookup_in_table(read_poses(poses), folder, max_gap_s=MAX_POSE_GAP_S)
-    known = [(frame, *lookup.pose_of(frame)) for frame in folder.frames()]
-    files, positions, orientations = [], [], []
-    for frame, position, orientation in known:
+    numbers, positions, orientations = [], [], []
+    for frame in folder.frames():
+        position, orientation = lookup.pose_of(frame)
         if np.isfinite(position).all() and np.isfinite(orientation).all():
-            files.append(folder.files[frame.index])
+            numbers.append(frame.index)
             positions.append(position)
             orientations.append(orientation)
-    if not files:
+    if not numbers:
         raise SourceError(
             f'{poses} gives no picture of {pictures} a pose with an orientation; '
             f'{lookup.coverage()}'
         )
     hits = _within(np.array(positions), np.array(orientations), radius_m, angle_deg)
-    earlier = np.maximum(np.arange(len(files)) - apart, 0)
+    earlier = np.searchsorted(numbers, np.array(numbers) - apart)  # how many are old enough
     truth = [np.flatnonzero(row[:count]) for row, count in zip(hits, earlier, strict=True)]
     asked = [i for i, rows in enumerate(truth) if len(rows)]
     if not asked:
@@ -65,10 +68,14 @@ def revisit_set(
             f'no picture of {pictures} lies within {radius_m:g} m and {angle_deg:g} degrees of '
             f'one more than {apart} before it; lower apart, or take another run'
         )
+    files = [folder.files[number] for number in numbers]
+    unknown = folder.num_frames - len(files)
+    left_out = f'; {unknown} pictures without a pose are left out' if unknown else ''
     return RetrievalSet(
         f'{pictures.parent.name} revisits',
         f'each picture with one more than {apart} before it within {radius_m:g} m and '
-        f'{angle_deg:g} degrees, among all more than {apart} before it; a hit is such a one',
+        f'{angle_deg:g} degrees, among all more than {apart} before it; a hit is such a one'
+        f'{left_out}',
         [partial(read_picture, path) for path in files],
         [partial(read_picture, files[i]) for i in asked],
         [truth[i] for i in asked],

@@ -13,7 +13,10 @@ from training.models.network import Network
 
 
 class Ensemble(nn.Module):
-    """The descriptors of several networks side by side; every similarity is the mean of theirs."""
+    """The descriptors of several networks side by side: each similarity is the mean of theirs.
+
+    A projection, see `training.whitening`, may follow.
+    """
 
     def __init__(self, members: Sequence[Network]) -> None:
         """Join networks.
