@@ -2,7 +2,9 @@
 """What reading and augmenting costs: the training loader against a plain one, in one run.
 
 The plain loader is what a first script has: Pillow, one process, every picture decoded at its full
-size. Both draw the same batches from the same JPEG files and augment them with the same functions.
+size. Both draw the same batches from the same JPEG files. The strong augmentation is the same
+function in both; RandAugment stands in the plain loader between torchvision's other transforms, as
+in the published training loops.
 Needs the training dependencies and the pictures of the data folder.
 """
 
@@ -25,7 +27,9 @@ import lightning
 import numpy as np
 import torch
 from PIL import Image
-from torch.utils.data import DataLoader
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms
 
 from training.config import TrainConfig
 from training.data import load_places, training_loader
@@ -79,9 +83,37 @@ def plain_read(path: Path, *, at_least: int) -> np.ndarray:
         return np.asarray(picture.convert('RGB'))
 
 
+class PublishedViews(Dataset):
+    """The first K pictures of a place through the transforms of the published loops."""
+
+    def __init__(self, config: TrainConfig, places: Sequence[Place]) -> None:
+        """Chain the transforms."""
+        self._places = places
+        self._views = config.views
+        self._transform = transforms.Compose([
+            transforms.Resize((config.height, config.width)),
+            transforms.RandAugment(3, interpolation=transforms.InterpolationMode.BILINEAR),
+            transforms.ToTensor(),
+            transforms.Normalize((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ])  # fmt: skip
+
+    def __getitem__(self, key: tuple[int, int]) -> tuple[Tensor, Tensor]:
+        """Return float32 (K, 3, H, W) and int64 (K,), the index of the place repeated."""
+        index, _ = key
+        views = []
+        for path in self._places[index].pictures[: self._views]:
+            with Image.open(path) as picture:
+                views.append(self._transform(picture.convert('RGB')))
+        return torch.stack(views), torch.full((len(views),), index)
+
+
 def plain_loader(config: TrainConfig, places: Sequence[Place]) -> DataLoader:
     """Return the plain loader: the same batches, read in the one process."""
-    return training_loader(replace(config, workers=0), places, read=plain_read)
+    loader = training_loader(replace(config, workers=0), places, read=plain_read)
+    if config.augmentation == 'randaugment':
+        views = PublishedViews(config, places)
+        return DataLoader(views, batch_sampler=loader.batch_sampler, num_workers=0)
+    return loader
 
 
 def compare(*measures: Callable[[], float]) -> list[float]:

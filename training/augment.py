@@ -10,6 +10,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from PIL import Image
 
 
 def augment(
@@ -62,8 +63,8 @@ def randaugment(rgb: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     operations = RandAugment(num_ops=3, interpolation=InterpolationMode.BILINEAR)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(rng.integers(2**63)))
-        picture = operations(torch.from_numpy(rgb).permute(2, 0, 1))
-    return np.ascontiguousarray(picture.permute(1, 2, 0).numpy())
+        # On Pillow's pictures, as published: twice as fast on a CPU as on tensors.
+        return np.array(operations(Image.fromarray(rgb)))
 
 
 def random_window(

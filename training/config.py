@@ -41,6 +41,7 @@ class TrainConfig:
     preset: str = ''  # published configuration (presets.py) whose values are defaults here
     backbone: str = 'mobilenetv2'  # see models/backbones/__init__.py
     resnet_layers: int = 3  # resnet*: layers that stay, of four
+    backbone_stages: int = 0  # first stages of the backbone that stay; 0: all
     frozen_stages: int = 12  # first stages of the backbone that keep their pretrained weights
     batch_norm: str = 'kept'  # statistics of the backbone: kept | updated (frozen stages', too)
     aggregator: str = 'mixvpr'  # mixvpr | gem | convap | clusvpr

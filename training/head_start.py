@@ -1,19 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """Start a head from the training places instead of at random.
 
-MixVPR starts as whitened band pooling, which already recognises places. The mixers begin as the
-identity, each output row as the average of a horizontal band of the picture (a step to the side
-keeps a thing in its band), and the channel projection as the linear discriminant of the training
-places: directions in which different places differ most compared with views of one place.
+MixVPR starts as whitened pooling, which already recognises places. The mixers begin as the
+identity, each output row as the average of one cell of a grid over the picture, and the channel
+projection as the linear discriminant of the training places: directions in which different places
+differ most compared with views of one place.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 from tqdm import tqdm
 
 from training.models import Network
@@ -22,15 +24,16 @@ from training.models.aggregators import ClusVPR, MixVPR
 SHRINKAGE = 0.5  # share of the mean variance that is added to every direction within a place
 
 
-def horizontal_bands(rows: int, shape: tuple[int, int]) -> Tensor:
-    """Return (rows, h * w) weights of overlapping horizontal bands, each summing to one."""
-    height, width = shape
-    y = torch.linspace(0.0, 1.0, height)
-    centres = torch.linspace(0.0, 1.0, rows) if rows > 1 else torch.tensor([0.5])
-    reach = 1.5 / max(1, rows - 1)
-    bands = (1.0 - (y[None] - centres[:, None]).abs() / reach).clamp(min=0.0)
-    bands = bands[:, :, None].expand(rows, height, width).reshape(rows, -1)
-    return bands / bands.sum(dim=1, keepdim=True)
+def picture_cells(count: int, shape: tuple[int, int]) -> Tensor:
+    """Return (count, h * w) weights that average the cells of a grid, each summing to one.
+
+    The grid is as square as `count` allows, and rather higher than wide: 4 is 2x2, 6 is 3x2.
+    """
+    columns = max(n for n in range(1, math.isqrt(count) + 1) if count % n == 0)
+    positions = math.prod(shape)
+    each = torch.eye(positions).view(positions, 1, *shape)
+    cells = functional.adaptive_avg_pool2d(each, (count // columns, columns))
+    return cells.view(positions, count).T
 
 
 def discriminant(vectors: np.ndarray, labels: np.ndarray, size: int) -> np.ndarray:
@@ -74,13 +77,13 @@ def start_as_pooling(network: Network, batches: Iterable[tuple[Tensor, Tensor]])
     if not isinstance(head, MixVPR):
         raise TypeError(f'only MixVPR can start as pooling, not {type(head).__name__}')
     rows = head.row_proj.out_features
-    bands = horizontal_bands(rows, head.in_shape)
+    cells = picture_cells(rows, head.in_shape)
     pooled, labels = [], []
     network.eval()
     for views, label in tqdm(batches, desc='pooling start', unit='batch'):
         with torch.autocast('cpu', torch.bfloat16):
             features = network.features(views.flatten(0, 1))
-        pooled.append(torch.einsum('ncp,rp->nrc', features.flatten(2), bands))
+        pooled.append(torch.einsum('ncp,rp->nrc', features.flatten(2), cells))
         labels.append(label.flatten()[:, None] * rows + torch.arange(rows))
     vectors = torch.cat(pooled).flatten(0, 1).double().numpy()
     projection = discriminant(
@@ -89,7 +92,7 @@ def start_as_pooling(network: Network, batches: Iterable[tuple[Tensor, Tensor]])
     # The overall scale is lost in the final norm: take the one of a fresh linear layer.
     projection *= head.channel_proj.weight.std().item() / projection.std()
     bias = -projection @ vectors.mean(axis=0)
-    head.start_as_pooling(bands, torch.from_numpy(projection), torch.from_numpy(bias))
+    head.start_as_pooling(cells, torch.from_numpy(projection), torch.from_numpy(bias))
 
 
 @torch.no_grad()

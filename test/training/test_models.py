@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from training.config import TrainConfig
-from training.head_start import discriminant, horizontal_bands, start_as_pooling
+from training.head_start import discriminant, picture_cells, start_as_pooling
 from training.models import Network, build_network
 from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
 from training.models.aggregators.clusvpr import distinctness
@@ -129,23 +129,25 @@ def test_gem_known_answers():
     assert torch.allclose(both, torch.tensor([[cubes, 2 * cubes]]) / math.hypot(cubes, 2 * cubes))
 
 
-def test_a_network_without_mixing_pools_bands():
+def test_a_network_without_mixing_pools_cells():
     head = MixVPR(3, (4, 2), out_channels=2, out_rows=2, mix_depth=2)
     projection, bias = torch.randn(2, 3), torch.randn(2)
-    bands = horizontal_bands(2, (4, 2))
-    head.start_as_pooling(bands, projection, bias)
+    cells = picture_cells(2, (4, 2))
+    head.start_as_pooling(cells, projection, bias)
     features = torch.randn(1, 3, 4, 2)
-    pooled = torch.einsum('cp,rp->cr', features[0].flatten(1), bands)
+    pooled = torch.einsum('cp,rp->cr', features[0].flatten(1), cells)
     expected = (projection @ pooled + bias[:, None]).flatten()
     assert torch.allclose(head(features)[0], expected / expected.norm(), atol=1e-6)
 
 
-@pytest.mark.parametrize('rows', [1, 2, 4])
-def test_bands_are_averages_that_ignore_steps_to_the_side(rows):
-    bands = horizontal_bands(rows, (8, 5)).reshape(rows, 8, 5)
-    assert torch.allclose(bands.sum(dim=(1, 2)), torch.ones(rows))
-    assert torch.equal(bands[:, :, 0], bands[:, :, 4])
-    assert (bands >= 0).all()
+@pytest.mark.parametrize(
+    ('count', 'grid'), [(1, (1, 1)), (2, (2, 1)), (4, (2, 2)), (6, (3, 2)), (7, (7, 1))]
+)
+def test_cells_average_the_parts_of_a_picture(count, grid):
+    features = torch.randn(5, 14, 6)
+    cells = picture_cells(count, (14, 6))
+    pooled = torch.nn.functional.adaptive_avg_pool2d(features, grid)
+    assert torch.allclose(features.flatten(1) @ cells.T, pooled.flatten(1), atol=1e-6)
 
 
 def test_discriminant_finds_what_tells_places_apart():
@@ -163,6 +165,41 @@ def test_only_mixvpr_can_start_as_pooling():
     network = Network(MobileNetV2(), GeM(1280), input_size=(32, 32))
     with pytest.raises(TypeError, match='only MixVPR can start as pooling, not GeM'):
         start_as_pooling(network, [])
+
+
+@pytest.mark.parametrize(('name', 'stages', 'channels', 'stride'), [
+    ('mobilenetv2', 14, 96, 16), ('mobilenetv2', 17, 160, 32), ('efficientnet_b0', 6, 112, 16),
+    ('efficientnet_lite0', 12, 112, 16), ('efficientnet_lite0', 16, 192, 32),
+    ('resnet18', 2, 64, 4), ('vgg16', 16, 256, 4),
+])  # fmt: skip
+def test_a_cropped_backbone_is_the_beginning_of_the_whole(name, stages, channels, stride):
+    whole, cropped = build_backbone(name).eval(), build_backbone(name, stages=stages).eval()
+    assert (cropped.channels, cropped.stride) == (channels, stride)
+    weights = whole.state_dict()
+    cropped.load_state_dict({key: weights[key] for key in cropped.state_dict()})
+    assert sum(p.numel() for p in cropped.parameters()) < sum(
+        p.numel() for p in whole.parameters()
+    )
+    picture = torch.randn(1, 3, 64, 96)
+    expected = picture
+    for stage in whole.stages()[:stages]:
+        expected = stage(expected)
+    assert torch.equal(cropped(picture), expected)
+    assert cropped(picture).shape == (1, channels, 64 // stride, 96 // stride)
+    with pytest.raises(ValueError, match=f'frozen_stages must be 0 to {stages}, not'):
+        cropped.freeze(stages + 1)
+
+
+@pytest.mark.parametrize(
+    ('name', 'stages', 'message'),
+    [
+        ('mobilenetv2', 20, 'backbone_stages must be 0 or 1 to 19, not 20'),
+        ('dinov2_vits14', 3, 'DinoV2 cannot be cropped'),
+    ],
+)
+def test_what_cannot_be_cropped_is_refused(name, stages, message):
+    with pytest.raises(ValueError, match=message):
+        build_backbone(name, stages=stages)
 
 
 @pytest.mark.parametrize('name', [

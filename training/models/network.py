@@ -85,7 +85,9 @@ def build_network(config: TrainConfig) -> Network:
     Raises:
         ValueError: Unknown names, or a size that the backbone's stride does not divide.
     """
-    backbone = build_backbone(config.backbone, resnet_layers=config.resnet_layers)
+    backbone = build_backbone(
+        config.backbone, resnet_layers=config.resnet_layers, stages=config.backbone_stages
+    )
     grid = backbone.grid(config.height, config.width)
     aggregator = build_aggregator(config, backbone.channels, grid)
     projection = None

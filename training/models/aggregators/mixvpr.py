@@ -107,22 +107,22 @@ class MixVPR(nn.Module):
         return functional.normalize(x.flatten(1), p=2.0, dim=-1)
 
     @torch.no_grad()
-    def start_as_pooling(self, bands: Tensor, projection: Tensor, bias: Tensor) -> None:
+    def start_as_pooling(self, cells: Tensor, projection: Tensor, bias: Tensor) -> None:
         """Set the weights so that the head begins as plain pooling and grows from there.
 
-        Each mixer starts as the identity; row r averages the map with `bands[r]`; the channels
+        Each mixer starts as the identity; row r averages the map with `cells[r]`; the channels
         are projected linearly. Random weights would first have to unlearn their own scrambling
         of the positions, which costs most of a short training.
 
         Args:
-            bands: (out_rows, h * w), each row summing to one.
+            cells: (out_rows, h * w), each row summing to one.
             projection: (out_channels, in_channels).
             bias: (out_channels,).
         """
         for mixer in self.mix:
             nn.init.zeros_(mixer.mix[3].weight)
             nn.init.zeros_(mixer.mix[3].bias)
-        self.row_proj.weight.copy_(bands)
+        self.row_proj.weight.copy_(cells)
         self.row_proj.bias.zero_()
         self.channel_proj.weight.copy_(projection)
         self.channel_proj.bias.copy_(bias)

@@ -24,21 +24,26 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
 RESNETS = {f'resnet{depth}': depth for depth in VARIANTS}
 
 
-def build_backbone(name: str, *, resnet_layers: int = 3) -> Backbone:
+def build_backbone(name: str, *, resnet_layers: int = 3, stages: int = 0) -> Backbone:
     """Build a backbone with random weights.
 
     Args:
         name: One of BACKBONES or RESNETS.
         resnet_layers: Of a ResNet's four layers, how many stay.
+        stages: Of its stages, how many stay; 0: all.
 
     Raises:
-        ValueError: There is no backbone of this name.
+        ValueError: There is no backbone of this name, or it has fewer stages.
     """
-    if name in RESNETS:
-        return ResNet(RESNETS[name], layers=resnet_layers)
-    if name not in BACKBONES:
+    if name not in BACKBONES and name not in RESNETS:
         raise ValueError(f'unknown backbone {name!r}; there are {sorted({*BACKBONES, *RESNETS})}')
-    return BACKBONES[name]()
+    if name in RESNETS:
+        backbone: Backbone = ResNet(RESNETS[name], layers=resnet_layers)
+    else:
+        backbone = BACKBONES[name]()
+    if stages:
+        backbone.crop(stages)
+    return backbone
 
 
 __all__ = ['BACKBONES', 'RESNETS', 'Backbone', 'build_backbone']

@@ -33,6 +33,7 @@ class Backbone(nn.Module, ABC):
     stride: int
     size_multiple: int
     _frozen_stages = 0
+    _kept_stages: int | None = None  # None: all
 
     @abstractmethod
     def stages(self) -> list[nn.Module]:
@@ -63,13 +64,38 @@ class Backbone(nn.Module, ABC):
     def fix_size(self, height: int, width: int) -> None:
         """Prepare for pictures of this size only, before an export."""
 
+    def crop(self, count: int) -> None:
+        """Keep the first `count` stages only; channels and stride become those of the last.
+
+        Raises:
+            ValueError: There are fewer stages, or the backbone is not a chain of them.
+        """
+        if type(self).forward is not Backbone.forward:
+            raise ValueError(f'{type(self).__name__} cannot be cropped: backbone_stages must be 0')
+        stages = self.stages()
+        if not 1 <= count <= len(stages):
+            raise ValueError(f'backbone_stages must be 0 or 1 to {len(stages)}, not {count}')
+        kept = {module for stage in stages[:count] for module in stage.modules()}
+        dropped = {module for stage in stages[count:] for module in stage.modules()} - kept
+        for parent in list(self.modules()):
+            for name, child in list(parent.named_children()):
+                if child in dropped:
+                    setattr(parent, name, None)  # the numbers of a list stay: they are in keys
+        self._kept_stages = count
+        mode, side = self.training, 4 * self.size_multiple
+        self.eval()
+        with torch.no_grad():
+            shape = self(torch.zeros(1, 3, side, side)).shape
+        self.train(mode)
+        self.channels, self.stride = shape[1], side // shape[2]
+
     def freeze(self, count: int) -> None:
         """Stop the gradient of the first `count` stages.
 
         Raises:
             ValueError: There are fewer stages.
         """
-        stages = self.stages()
+        stages = self.stages()[: self._kept_stages]
         if not 0 <= count <= len(stages):
             raise ValueError(f'frozen_stages must be 0 to {len(stages)}, not {count}')
         for stage in stages[:count]:
@@ -78,7 +104,7 @@ class Backbone(nn.Module, ABC):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Compute the feature map of a normalised picture (B, 3, H, W)."""
-        stages = self.stages()
+        stages = self.stages()[: self._kept_stages]
         frozen = stages[: self._frozen_stages]
         if frozen:
             # Nothing is learned here: half the bits do, and small parts stay in a CPU's cache,

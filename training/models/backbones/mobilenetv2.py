@@ -6,7 +6,7 @@ from __future__ import annotations
 import torchvision
 from torch import nn
 
-from training.models.backbones.base import Backbone, read_package_weights
+from training.models.backbones.base import Backbone, load_subset, read_package_weights
 
 LIGHTWEIGHT_CHANNELS = 512
 
@@ -44,7 +44,7 @@ class MobileNetV2(Backbone):
         self._load_features(renamed)
 
     def _load_features(self, weights: dict) -> None:
-        self.model.features.load_state_dict(weights)
+        load_subset(self.model.features, weights)
 
 
 class MobileNetV2Lightweight(MobileNetV2):
