@@ -102,7 +102,7 @@ class TrainConfig:
     )
     miner: str = 'MultiSimilarityMiner'  # of pytorch_metric_learning.miners; empty: every pair
     miner_args: dict[str, float] = field(default_factory=lambda: {'epsilon': 0.1})
-    teacher: str = ''  # checkpoint whose descriptors the network learns, too (distill.py)
+    teacher: str = ''  # checkpoint or .onnx, whose descriptors the network learns (distill.py)
     distillation: str = 'relational'  # | projected
     distillation_weight: float = 1.0
     distillation_temperature: float = 0.1  # relational

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Train a small network with a larger one as its teacher.
 
-`python training/distill.py --teacher CHECKPOINT [--config FILE] [key=value ...]`; the settings
+`python training/distill.py --teacher FILE [--config FILE] [key=value ...]`; the settings
 are the student's and those of `training/train.py`, of which `distillation*` belong here.
 """
 
@@ -22,7 +22,7 @@ from training.train import RunStoppedError, train
 def main(argv: Sequence[str] | None = None) -> Path:
     """Run the command; returns the run folder."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument('--teacher', type=Path, required=True, help='checkpoint, ours or released')
+    parser.add_argument('--teacher', type=Path, required=True, help='checkpoint or exported model')
     parser.add_argument('--config', type=Path, help='YAML file with what differs from defaults')
     parser.add_argument('--runs', type=Path, default=Path('runs'), help='where run folders go')
     parser.add_argument('overrides', nargs='*', metavar='key=value', help='e.g. steps=200')

@@ -7,12 +7,18 @@ adds the teacher's own loss, which has no gradient in the student: nothing is di
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import TrainConfig
 from training.models import Network
+from training.models.checkpoint import load_network
+from vpr_ros.extractor import DescriptorExtractor
+
+TEACHER_BATCH = 8  # pictures of one inference of an exported teacher
 
 
 class RelationalLoss(nn.Module):
@@ -59,10 +65,46 @@ class ProjectedLoss(nn.Module):
         return (1.0 - functional.cosine_similarity(self.projection(student), teacher)).mean()
 
 
+class ExportedTeacher(nn.Module):
+    """A model that was exported, as the robot runs it: a teacher needs no gradient."""
+
+    def __init__(self, model: Path) -> None:
+        """Load an ONNX file of ours; see `DescriptorExtractor` for what it raises."""
+        super().__init__()
+        self._extractor = DescriptorExtractor(model)
+        self.descriptor_size = self._extractor.info.descriptor_size
+        preprocess = self._extractor.info.preprocess
+        self.input_size = preprocess.height, preprocess.width
+
+    def forward(self, rgb: Tensor) -> Tensor:
+        """Describe pictures: uint8 RGB (N, H, W, 3) to float32 (N, D) of unit norm."""
+        pictures = list(rgb.cpu().numpy())
+        parts = [pictures[i : i + TEACHER_BATCH] for i in range(0, len(pictures), TEACHER_BATCH)]
+        described = [torch.from_numpy(self._extractor.extract_batch(part)) for part in parts]
+        return torch.cat(described).to(rgb.device)
+
+
+def load_teacher(path: Path) -> Network | ExportedTeacher:
+    """Load a teacher from a checkpoint, ours or released, or from an exported model (.onnx)."""
+    return ExportedTeacher(path) if path.suffix == '.onnx' else load_network(path)[0]
+
+
+class _Held:
+    """A module that is no part of its holder: no checkpoint has it, no running mean copies it."""
+
+    def __init__(self, module: Network | ExportedTeacher) -> None:
+        self.module = module
+
+    def __deepcopy__(self, _: object) -> _Held:
+        return self
+
+
 class Distillation(nn.Module):
     """The teacher, which learns nothing, and the loss that compares with it."""
 
-    def __init__(self, teacher: Network, student: Network, config: TrainConfig) -> None:
+    def __init__(
+        self, teacher: Network | ExportedTeacher, student: Network, config: TrainConfig
+    ) -> None:
         """Join teacher and loss.
 
         Args:
@@ -71,8 +113,7 @@ class Distillation(nn.Module):
             config: Of the student: kind, weight and temperature of the distillation.
         """
         super().__init__()
-        # In a list it is no part of this module: no checkpoint carries it, no optimiser sees it.
-        self._teacher = [teacher.eval().requires_grad_(False)]
+        self._teacher = _Held(teacher.eval().requires_grad_(False))
         self.weight = config.distillation_weight
         self.loss: nn.Module = RelationalLoss(config.distillation_temperature)
         if config.distillation == 'projected':
@@ -85,7 +126,7 @@ class Distillation(nn.Module):
             descriptors: Of the student.
             rgb: The same pictures, uint8 (N, H, W, 3), of the student's input size.
         """
-        teacher = self._teacher[0].to(rgb.device)
+        teacher = self._teacher.module.to(rgb.device)
         with torch.no_grad():
             expected = teacher(_resized(rgb, teacher.input_size))
         return self.weight * self.loss(descriptors, expected)

@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader
 
 from training.config import TrainConfig
 from training.data import training_loader, validation_loader
-from training.distillation import Distillation
+from training.distillation import Distillation, ExportedTeacher
 from training.models import Network
 from training.objective import Objective, build_optimizer, learning_rate_factor
 from training.places import Place
@@ -33,7 +33,7 @@ class PlaceRecognition(lightning.LightningModule):
         places: Sequence[Place],
         sets: Sequence[RetrievalSet],
         *,
-        teacher: Network | None = None,
+        teacher: Network | ExportedTeacher | None = None,
         processes: int = 1,
     ) -> None:
         """Join the network, its settings, the training places and the validation sets.
@@ -43,7 +43,7 @@ class PlaceRecognition(lightning.LightningModule):
             config: The settings.
             places: The training places.
             sets: The validation sets.
-            teacher: Network to learn from, too.
+            teacher: What to learn from, too.
             processes: How many processes share each batch.
         """
         super().__init__()

@@ -34,11 +34,11 @@ from torch import Tensor
 from training.config import TrainConfig, config_from_dict, load_config, parse_overrides
 from training.curves import Curves
 from training.data import load_places, training_loader
+from training.distillation import load_teacher
 from training.head_start import start_as_pooling, start_from_clusters
 from training.models import Network, build_network
 from training.models.aggregators import ClusVPR, MixVPR
 from training.models.checkpoint import (
-    load_network,
     load_weights,
     network_weights,
     read_checkpoint,
@@ -151,7 +151,7 @@ def train(config: TrainConfig, runs: Path, *, resume: Path | None = None) -> Pat
     run = _make_run_folder(runs, config, resume)
     logger.info('%d training places; run folder %s', len(places), run)
     trainer = _trainer(config, run)
-    teacher = load_network(Path(config.teacher))[0] if config.teacher else None
+    teacher = load_teacher(Path(config.teacher)) if config.teacher else None
     task = PlaceRecognition(
         network, config, places, sets, teacher=teacher, processes=trainer.world_size
     )

@@ -1,11 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 import pytest
 import torch
+from tiny_model import INPUT_SIZE, write_tiny_model
 from torch.nn import functional
 
 from training.config import load_config
-from training.distillation import Distillation, ProjectedLoss, RelationalLoss
+from training.curves import read_curves
+from training.distill import main as distill
+from training.distillation import (
+    TEACHER_BATCH,
+    Distillation,
+    ExportedTeacher,
+    ProjectedLoss,
+    RelationalLoss,
+    load_teacher,
+)
 from training.models import build_network
+from vpr_ros.extractor import DescriptorExtractor
 
 
 def unit(*shape):
@@ -86,3 +97,27 @@ def test_the_student_comes_nearer_to_its_teacher(kind):
         optimizer.step()
         losses.append(value.item())
     assert losses[-1] < 0.6 * losses[0]
+
+
+@pytest.mark.parametrize('kind', ['relational', 'projected'])
+def test_an_exported_model_teaches(kind, small_run, tmp_path):
+    path = write_tiny_model(tmp_path / 'teacher.onnx')
+    teacher = load_teacher(path)
+    assert isinstance(teacher, ExportedTeacher)
+    rgb = torch.randint(0, 255, (TEACHER_BATCH + 3, INPUT_SIZE, INPUT_SIZE, 3), dtype=torch.uint8)
+    expected = DescriptorExtractor(path).extract_batch(list(rgb.numpy()))
+    assert torch.equal(teacher(rgb), torch.from_numpy(expected))
+
+    config = load_config(None, [*small_run, f'distillation={kind}'])
+    student = build_network(config).eval()
+    Distillation(teacher, student, config)(student(rgb), rgb).backward()
+    assert student.aggregator.channel_proj.weight.grad.abs().sum() > 0
+
+
+def test_the_command_learns_from_an_exported_model(small_run, tmp_path):
+    teacher = write_tiny_model(tmp_path / 'teacher.onnx')
+    settings = [*small_run, 'steps=2', 'log_every=1', 'distillation_weight=3']
+    run = distill(['--teacher', str(teacher), '--runs', str(tmp_path), *settings])
+    _, distances = read_curves(run / 'metrics.csv')['train/distillation']
+    assert len(distances) == 2
+    assert min(distances) > 0
