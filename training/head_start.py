@@ -21,7 +21,7 @@ from tqdm import tqdm
 from training.models import Network
 from training.models.aggregators import ClusVPR, MixVPR
 
-SHRINKAGE = 0.5  # share of the mean variance that is added to every direction within a place
+SHRINKAGE = 0.1  # share of the mean variance that is added to every direction within a place
 
 
 def picture_cells(count: int, shape: tuple[int, int]) -> Tensor:

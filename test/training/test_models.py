@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import dataclasses
 import math
 
 import numpy as np
@@ -7,12 +8,13 @@ import torch
 
 from training.config import TrainConfig
 from training.head_start import discriminant, picture_cells, start_as_pooling
-from training.models import Network, build_network
+from training.models import Ensemble, Network, build_network
 from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
 from training.models.aggregators.clusvpr import distinctness
 from training.models.backbones import build_backbone
 from training.models.backbones.dinov2 import resample_positions
 from training.models.backbones.mobilenetv2 import MobileNetV2
+from training.models.ensemble import find_trunks
 
 
 def test_mixvpr_known_answer():
@@ -293,3 +295,32 @@ def test_positions_of_the_same_grid_stay_as_they_are():
     positions = torch.randn(1, 1 + 9, 4)
     assert resample_positions(positions, (3, 3)) is positions
     assert resample_positions(positions, (2, 5)).shape == (1, 11, 4)
+
+
+def member(backbone, **settings):
+    config = TrainConfig(backbone=backbone, height=64, width=64, out_channels=8, out_rows=2)
+    return build_network(dataclasses.replace(config, **settings)).eval()
+
+
+def test_networks_with_the_same_first_stages_pass_them_once():
+    torch.manual_seed(0)
+    whole, other = member('mobilenetv2'), member('efficientnet_lite0')
+    tuned, cropped = member('mobilenetv2'), member('mobilenetv2', backbone_stages=8, mix_depth=0)
+    for network, same in ((tuned, 10), (cropped, 8)):
+        stages = zip(whole.backbone.stages(), network.backbone.stages()[:same], strict=False)
+        for stage, copy in stages:
+            copy.load_state_dict(stage.state_dict())
+    members = [whole, other, tuned, cropped]
+    assert find_trunks(members) == [(8, [0, 2, 3]), (0, [1])]
+    assert find_trunks([whole, tuned]) == [(10, [0, 1])]
+    assert find_trunks([other, cropped]) == [(0, [0]), (0, [1])]
+
+    passed = []
+    whole.backbone.stages()[7].register_forward_hook(lambda *_: passed.append('shared'))
+    for network in (tuned, cropped):
+        network.backbone.stages()[7].register_forward_hook(lambda *_: passed.append('again'))
+    rgb = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    joined = Ensemble(members)(rgb)
+    assert passed == ['shared']
+    expected = torch.cat([network(rgb) for network in members], dim=1) / len(members) ** 0.5
+    assert torch.allclose(joined, expected, atol=1e-6)

@@ -3,18 +3,21 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.backbones.base import chain
 from training.models.network import Network
 
 
 class Ensemble(nn.Module):
     """The descriptors of several networks side by side: each similarity is the mean of theirs.
 
+    First stages that networks have in common, because each kept them frozen, are passed once.
     A projection, see `training.whitening`, may follow.
     """
 
@@ -26,6 +29,7 @@ class Ensemble(nn.Module):
         """
         super().__init__()
         self.members = nn.ModuleList(members)
+        self._trunks = find_trunks(members)
         self.projection: nn.Linear | None = None
         sizes = [member.input_size for member in members]
         if len(set(sizes)) > 1:
@@ -48,7 +52,57 @@ class Ensemble(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Describe pictures: uint8 RGB (B, H, W, 3) to float32 (B, D) of unit norm."""
-        joined = torch.cat([member(rgb) for member in self.members], dim=-1)
+        descriptors: dict[int, Tensor] = {}
+        for depth, numbers in self._trunks:
+            networks = [self.members[number] for number in numbers]
+            first = networks[0]
+            trunk = chain(first.backbone.stages()[:depth], first.normalise(rgb)) if depth else rgb
+            for number, network in zip(numbers, networks, strict=True):
+                descriptors[number] = _describe(network, trunk, depth)
+        joined = torch.cat([descriptors[number] for number in range(len(self.members))], dim=-1)
         if self.projection is not None:
             joined = self.projection(joined)
         return functional.normalize(joined, dim=-1)
+
+
+def find_trunks(members: Sequence[Network]) -> list[tuple[int, list[int]]]:
+    """Group networks whose backbones begin alike.
+
+    Returns:
+        For each group how many first stages are the same, and which networks are in it.
+    """
+    trunks: list[tuple[int, list[int]]] = []
+    for number, member in enumerate(members):
+        for position, (depth, numbers) in enumerate(trunks):
+            if common := min(depth, common_stages(members[numbers[0]], member)):
+                trunks[position] = (common, [*numbers, number])
+                break
+        else:
+            trunks.append((common_stages(member, member), [number]))
+    return [(depth if len(numbers) > 1 else 0, numbers) for depth, numbers in trunks]
+
+
+def common_stages(one: Network, other: Network) -> int:
+    """Count the first stages that two networks have in common, to the last bit."""
+    backbones = one.backbone, other.backbone
+    if type(backbones[0]) is not type(backbones[1]) or not backbones[0].is_chain:
+        return 0
+    pairs = zip(*(backbone.kept_stages() for backbone in backbones), strict=False)
+    alike = itertools.takewhile(lambda pair: _have_equal_weights(*pair), pairs)
+    return sum(1 for _ in alike)
+
+
+def _have_equal_weights(one: nn.Module, other: nn.Module) -> bool:
+    weights, others = one.state_dict(), other.state_dict()
+    return weights.keys() == others.keys() and all(
+        torch.equal(weights[key], others[key])
+        for key in weights
+        if not key.endswith('num_batches_tracked')
+    )
+
+
+def _describe(network: Network, trunk: Tensor, depth: int) -> Tensor:
+    """Go on after the first `depth` stages; at 0 `trunk` is the picture itself."""
+    if depth == 0:
+        return network(trunk)
+    return network.aggregate(chain(network.backbone.kept_stages()[depth:], trunk).float())

@@ -55,11 +55,14 @@ class Network(nn.Module):
         """Prepare for export: work that depends on the input's size alone is done once."""
         self.backbone.fix_size(*self.input_size)
 
+    def normalise(self, rgb: Tensor) -> Tensor:
+        """Return what the backbone takes, (B, 3, H, W), of uint8 RGB pictures (B, H, W, 3)."""
+        # Permuted (B, H, W, 3) is already in channels-last order, the fast one on a CPU.
+        return (rgb.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
     def features(self, rgb: Tensor) -> Tensor:
         """Compute the feature map (B, C, h, w), float32, of uint8 RGB pictures (B, H, W, 3)."""
-        # Permuted (B, H, W, 3) is already in channels-last order, the fast one on a CPU.
-        normalised = (rgb.permute(0, 3, 1, 2).float() - self.mean) / self.std
-        return self.backbone(normalised).float()
+        return self.backbone(self.normalise(rgb)).float()
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Describe pictures.
@@ -70,9 +73,12 @@ class Network(nn.Module):
         Returns:
             float32 (B, D) of unit norm.
         """
-        features = self.features(rgb)
+        return self.aggregate(self.features(rgb))
+
+    def aggregate(self, features: Tensor) -> Tensor:
+        """Turn a feature map (B, C, h, w) into descriptors (B, D) of unit norm."""
         # The mixers amplify rounding on flat maps: they stay in float32 under autocast.
-        with torch.autocast(rgb.device.type, enabled=False):
+        with torch.autocast(features.device.type, enabled=False):
             descriptors = self.aggregator(features)
             if self.projection is not None:
                 descriptors = functional.normalize(self.projection(descriptors), dim=-1)

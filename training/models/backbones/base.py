@@ -35,6 +35,11 @@ class Backbone(nn.Module, ABC):
     _frozen_stages = 0
     _kept_stages: int | None = None  # None: all
 
+    @property
+    def is_chain(self) -> bool:
+        """Whether the stages, one after another, are all there is."""
+        return type(self).forward is Backbone.forward
+
     @abstractmethod
     def stages(self) -> list[nn.Module]:
         """Return the parts in the order in which a picture passes them."""
@@ -70,7 +75,7 @@ class Backbone(nn.Module, ABC):
         Raises:
             ValueError: There are fewer stages, or the backbone is not a chain of them.
         """
-        if type(self).forward is not Backbone.forward:
+        if not self.is_chain:
             raise ValueError(f'{type(self).__name__} cannot be cropped: backbone_stages must be 0')
         stages = self.stages()
         if not 1 <= count <= len(stages):
@@ -89,13 +94,17 @@ class Backbone(nn.Module, ABC):
         self.train(mode)
         self.channels, self.stride = shape[1], side // shape[2]
 
+    def kept_stages(self) -> list[nn.Module]:
+        """Return the stages that a picture passes: all, or those that `crop` left."""
+        return self.stages()[: self._kept_stages]
+
     def freeze(self, count: int) -> None:
         """Stop the gradient of the first `count` stages.
 
         Raises:
             ValueError: There are fewer stages.
         """
-        stages = self.stages()[: self._kept_stages]
+        stages = self.kept_stages()
         if not 0 <= count <= len(stages):
             raise ValueError(f'frozen_stages must be 0 to {len(stages)}, not {count}')
         for stage in stages[:count]:
@@ -104,15 +113,15 @@ class Backbone(nn.Module, ABC):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """Compute the feature map of a normalised picture (B, 3, H, W)."""
-        stages = self.stages()[: self._kept_stages]
+        stages = self.kept_stages()
         frozen = stages[: self._frozen_stages]
         if frozen:
             # Nothing is learned here: half the bits do, and small parts stay in a CPU's cache,
             # unless batch norms gather statistics, which are those of the whole batch.
             parts = (rgb,) if self.training else rgb.split(FROZEN_PART)
             with torch.no_grad(), torch.autocast(rgb.device.type, torch.bfloat16):
-                rgb = torch.cat([_chain(frozen, part) for part in parts]).float()
-        return _chain(stages[self._frozen_stages :], rgb)
+                rgb = torch.cat([chain(frozen, part) for part in parts]).float()
+        return chain(stages[self._frozen_stages :], rgb)
 
 
 def read_package_weights(package: str, file: str, *, pip_name: str) -> dict[str, Tensor]:
@@ -148,7 +157,8 @@ def load_subset(module: nn.Module, weights: dict[str, Tensor]) -> None:
     module.load_state_dict({key: value for key, value in weights.items() if key in wanted})
 
 
-def _chain(stages: Sequence[nn.Module], x: Tensor) -> Tensor:
+def chain(stages: Sequence[nn.Module], x: Tensor) -> Tensor:
+    """Pass through one stage after another."""
     for stage in stages:
         x = stage(x)
     return x

@@ -11,7 +11,7 @@ from training.models.backbones.base import Backbone, load_subset, read_package_w
 LITE_FILES = {
     0: 'models/efficientnet-lite0-57934424.pth',
     1: 'models/efficientnet-lite1-77cc7160.pth',
-    2: 'models/efficientnet-lite2-d8f8b14a.pth',
+    2: 'models/efficientnet-lite2-9656183e.pth',
 }
 
 
