@@ -2,9 +2,9 @@
 """What reading and augmenting costs: the training loader against a plain one, in one run.
 
 The plain loader is what a first script has: Pillow, one process, every picture decoded at its full
-size. Both draw the same batches from the same JPEG files. The strong augmentation is the same
-function in both; RandAugment stands in the plain loader between torchvision's other transforms, as
-in the published training loops.
+size. Both draw batches of the same places from the same JPEG files. The strong augmentation is the
+same function in both; RandAugment stands in the plain loader between torchvision's other
+transforms, as in the published training loops, and takes the first pictures of a place.
 Needs the training dependencies and the pictures of the data folder.
 """
 
