@@ -44,7 +44,7 @@ class TrainConfig:
     backbone_stages: int = 0  # first stages of the backbone that stay; 0: all
     frozen_stages: int = 12  # first stages of the backbone that keep their pretrained weights
     batch_norm: str = 'kept'  # statistics of the backbone: kept | updated (frozen stages', too)
-    aggregator: str = 'mixvpr'  # mixvpr | gem | convap | clusvpr
+    aggregator: str = 'mixvpr'  # mixvpr | gem | convap | clusvpr | netvlad
     height: int = 320  # input, pixels; a multiple of the backbone's stride
     width: int = 320
     out_channels: int = 256  # mixvpr: descriptor size is out_channels * out_rows
@@ -53,12 +53,12 @@ class TrainConfig:
     mlp_ratio: float = 1.0
     mixer_grid: int = 0  # mixvpr: any feature map is brought to this grid; 0: the map's own
     pooled_grid: int = 2  # convap: descriptor size is out_channels * pooled_grid ** 2
-    clusters: int = 64  # clusvpr: descriptor size is clusters * 2 * channels / groups
+    clusters: int = 64  # netvlad, clusvpr: descriptor size is clusters * channels (* 2 / groups)
     groups: int = 8
-    projected_size: int = 0  # of a whitening projection after the aggregator; 0: none
+    projected_size: int = 0  # of a projection after the aggregator; 0: none
     weights: str = ''  # checkpoint to start from
     pretrained: bool = True  # no such checkpoint: the backbone has its published weights
-    pooling_start: bool = True  # mixvpr: begin as whitened pooling, not at random
+    pooling_start: bool = True  # begin as a discriminant: mixvpr's head, netvlad's projection
 
     # Data: folders below `data`; an empty name leaves a source out
     data: str = ''  # root; empty: $VPR_DATA, else ../shared/data

@@ -54,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.pretrained:
         network, record = load_untrained(arguments.pretrained)
     else:
-        network, record = load_ensemble(arguments.checkpoint)
+        network, record = load_ensemble(arguments.checkpoint, arguments.shares)
     record[extractor.KEY_LICENSE] = arguments.license
     if arguments.name:
         record[extractor.KEY_NAME] = arguments.name
@@ -85,6 +85,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
         help='ours or of a published system; several become one model',
     )  # fmt: skip
     source.add_argument('--pretrained', metavar='BACKBONE', help='untrained reference')
+    parser.add_argument(
+        '--shares', type=float, nargs='+', default=[], metavar='S',
+        help='of several checkpoints: what each counts in a similarity (default: all alike)',
+    )  # fmt: skip
     parser.add_argument('--out', type=Path, required=True, metavar='FILE.onnx')
     parser.add_argument('--name', help='of the model; default: that of the run or the file')
     parser.add_argument('--precision', choices=sorted(MIN_PARITY_COSINE), default='fp32')
@@ -102,6 +106,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument('--license', default=LICENSE, help='terms of the weights')
     arguments = parser.parse_args(argv)
+    if arguments.shares and len(arguments.checkpoint or ()) != len(arguments.shares):
+        parser.error('--shares wants one number for each --checkpoint')
     if arguments.pictures is None and (arguments.precision == 'int8' or arguments.size):
         parser.error('int8 and --size learn from real pictures: give --pictures DIR')
     if arguments.whitening is not None and not arguments.size:
@@ -118,16 +124,22 @@ def read_some(source: Path, count: int) -> list[np.ndarray]:
     return [read_picture(path) for path in files[:: max(1, len(files) // count)]]
 
 
-def load_ensemble(paths: Sequence[Path]) -> tuple[Network | Ensemble, dict[str, str]]:
+def load_ensemble(
+    paths: Sequence[Path], shares: Sequence[float] = ()
+) -> tuple[Network | Ensemble, dict[str, str]]:
     """Build the network of a checkpoint, or one of several; see `load_trained`.
 
+    Args:
+        paths: The checkpoints.
+        shares: What each of several counts, see `Ensemble`.
+
     Raises:
-        ValueError: The networks take pictures of different sizes.
+        ValueError: The networks take pictures of different sizes, or a share is not positive.
     """
     networks, records = zip(*map(load_trained, paths), strict=True)
     if len(paths) == 1:
         return networks[0], records[0]
-    ensemble = Ensemble(networks)
+    ensemble = Ensemble(networks, shares)
 
     def joined(key: str, separator: str) -> str:
         return separator.join(dict.fromkeys(record[key] for record in records))

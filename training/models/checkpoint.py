@@ -182,7 +182,7 @@ def _aggregator_settings(weights: Mapping[str, Tensor]) -> dict[str, Any]:
         # The grid has no weights; 2 x 2 is that of every released file.
         out_channels = len(weights['aggregator.channel_pool.weight'])
         return {'aggregator': 'convap', 'out_channels': out_channels, 'pooled_grid': 2}
-    if 'aggregator.centroids' in weights:
+    if 'aggregator.centroids' in weights and 'aggregator.linear1.weight' in weights:
         clusters, size = weights['aggregator.centroids'].shape
         return {
             'aggregator': 'clusvpr',

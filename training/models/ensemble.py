@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import torch
@@ -15,20 +16,28 @@ from training.models.network import Network
 
 
 class Ensemble(nn.Module):
-    """The descriptors of several networks side by side: each similarity is the mean of theirs.
+    """The descriptors of several networks side by side: each similarity is a mean of theirs.
 
     First stages that networks have in common, because each kept them frozen, are passed once.
     A projection, see `training.whitening`, may follow.
     """
 
-    def __init__(self, members: Sequence[Network]) -> None:
+    def __init__(self, members: Sequence[Network], shares: Sequence[float] = ()) -> None:
         """Join networks.
 
+        Args:
+            members: The networks.
+            shares: What each counts in the mean, positive; none given: all alike.
+
         Raises:
-            ValueError: They take pictures of different sizes.
+            ValueError: They take pictures of different sizes, or the shares are not theirs.
         """
         super().__init__()
         self.members = nn.ModuleList(members)
+        shares = list(shares) or [1.0] * len(members)
+        if len(shares) != len(members) or not min(shares) > 0:
+            raise ValueError(f'{len(members)} networks want a positive share each, not {shares}')
+        self._lengths = [math.sqrt(share) for share in shares]
         self._trunks = find_trunks(members)
         self.projection: nn.Linear | None = None
         sizes = [member.input_size for member in members]
@@ -58,7 +67,8 @@ class Ensemble(nn.Module):
             first = networks[0]
             trunk = chain(first.backbone.stages()[:depth], first.normalise(rgb)) if depth else rgb
             for number, network in zip(numbers, networks, strict=True):
-                descriptors[number] = _describe(network, trunk, depth)
+                length = self._lengths[number]
+                descriptors[number] = length * _describe(network, trunk, depth)
         joined = torch.cat([descriptors[number] for number in range(len(self.members))], dim=-1)
         if self.projection is not None:
             joined = self.projection(joined)

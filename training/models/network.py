@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from training.config import TrainConfig
-from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR
+from training.models.aggregators import ClusVPR, ConvAP, GeM, MixVPR, NetVLAD
 from training.models.backbones import Backbone, build_backbone
 
 
@@ -117,6 +117,8 @@ def build_aggregator(config: TrainConfig, channels: int, grid: tuple[int, int]) 
         return ClusVPR(
             channels, clusters=config.clusters, groups=config.groups, depth=config.mix_depth
         )
+    if config.aggregator == 'netvlad':
+        return NetVLAD(channels, clusters=config.clusters)
     if config.aggregator == 'mixvpr':
         side = config.mixer_grid
         return MixVPR(
@@ -128,5 +130,5 @@ def build_aggregator(config: TrainConfig, channels: int, grid: tuple[int, int]) 
             mlp_ratio=config.mlp_ratio,
             resample=bool(side),
         )
-    known = ['clusvpr', 'convap', 'gem', 'mixvpr']
+    known = ['clusvpr', 'convap', 'gem', 'mixvpr', 'netvlad']
     raise ValueError(f'unknown aggregator {config.aggregator!r}; there are {known}')

@@ -5,5 +5,6 @@ from training.models.aggregators.clusvpr import ClusVPR
 from training.models.aggregators.convap import ConvAP
 from training.models.aggregators.gem import GeM
 from training.models.aggregators.mixvpr import MixVPR
+from training.models.aggregators.netvlad import NetVLAD, Vlad
 
-__all__ = ['ClusVPR', 'ConvAP', 'GeM', 'MixVPR']
+__all__ = ['ClusVPR', 'ConvAP', 'GeM', 'MixVPR', 'NetVLAD', 'Vlad']

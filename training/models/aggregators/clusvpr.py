@@ -10,20 +10,17 @@ a batch norm each; odd maps are padded before they are halved.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from training.models.aggregators.netvlad import EPS, Vlad
+
 NEIGHBOURS = 10  # k of the density of a token
 HEADS = 2
-EPS = 1e-6
-SAMPLES = 16_384  # local descriptors of a batch that k-means sees
 
 
-class ClusVPR(nn.Module):
+class ClusVPR(Vlad):
     """Feature map (B, in_channels, h, w) of any size to descriptor (B, clusters * group_size)."""
 
     def __init__(
@@ -40,75 +37,24 @@ class ClusVPR(nn.Module):
         Raises:
             ValueError: The channels cannot be divided so.
         """
-        super().__init__()
         if in_channels % 2 or 2 * in_channels % groups:
             raise ValueError(
                 f'ClusVPR halves its channels and divides twice as many into {groups} groups: '
                 f'{in_channels} do not go'
             )
-        size = 2 * in_channels // groups
+        super().__init__(2 * in_channels // groups, clusters)
         self.groups = groups
-        self.descriptor_size = clusters * size
         self.vit_layer = nn.Sequential(*(CWTNet(in_channels) for _ in range(depth)))
         self.linear1 = nn.Linear(in_channels, 2 * in_channels, bias=False)
         self.GeM_pool = ChannelGeM()
-        self.conv = nn.Conv2d(size, clusters, kernel_size=1, bias=False)
-        self.centroids = nn.Parameter(torch.rand(clusters, size))
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Describe (B, in_channels, h, w) as (B, D) of unit norm."""
-        return self.aggregate(*self.local_descriptors(features))
 
     def local_descriptors(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Compute what is aggregated.
-
-        Returns:
-            (B, h * w, G, S) local descriptors, and (B, h * w, G) their attention, 0 to 1.
-        """
+        """Return (B, h * w * G, S) local descriptors and their attention, 0 to 1."""
         x = self.vit_layer(features)
         x = functional.normalize(x, dim=1).flatten(2).transpose(1, 2)  # (B, h * w, C)
         x = self.linear1(x).unflatten(2, (self.groups, -1))
-        return x, torch.sigmoid(self.GeM_pool(x))
-
-    def aggregate(self, local: Tensor, attention: Tensor) -> Tensor:
-        """Sum the residuals to the centroids, each as far as it belongs there; (B, K * S)."""
-        scores = functional.linear(local, self.conv.weight.flatten(1))  # (B, h * w, G, K)
-        share = scores.softmax(dim=-1) * attention[..., None]
-        # sum over n, g of share * (local - centroid), without the (B, h * w, G, K, S) residuals
-        share, local = share.flatten(1, 2), local.flatten(1, 2)
-        sums = share.transpose(1, 2) @ local - share.sum(dim=1)[..., None] * self.centroids
-        vlad = functional.normalize(sums, dim=2)
-        return functional.normalize(vlad.flatten(1), dim=1)
-
-    @torch.no_grad()
-    def start_from_clusters(self, maps: Iterable[Tensor], *, seed: int = 0) -> None:
-        """Set centroids and assignment from k-means over local descriptors.
-
-        The assignment is as sharp as NetVLAD's start (Arandjelović et al., CVPR 2016): the best
-        centroid weighs a hundred times the second best, on average.
-
-        Args:
-            maps: Batches of feature maps (B, in_channels, h, w).
-            seed: Of k-means.
-        """
-        from sklearn.cluster import KMeans
-
-        generator = torch.Generator().manual_seed(seed)
-        kept = []
-        for features in maps:
-            local = self.local_descriptors(features)[0].flatten(0, 2)
-            kept.append(local[torch.randperm(len(local), generator=generator)[:SAMPLES]])
-        local = torch.cat(kept)
-        clusters, size = self.centroids.shape
-        if len(local) < clusters:
-            raise ValueError(f'{len(local)} local descriptors cannot make {clusters} clusters')
-        means = KMeans(clusters, n_init=1, random_state=seed).fit(local.numpy()).cluster_centers_
-        centroids = torch.from_numpy(means).to(local)
-        directions = functional.normalize(centroids, dim=1)
-        best = (local @ directions.T).topk(2, dim=1).values
-        sharpness = math.log(100.0) / max(EPS, (best[:, 0] - best[:, 1]).mean().item())
-        self.centroids.copy_(centroids)
-        self.conv.weight.copy_((sharpness * directions).view(clusters, size, 1, 1))
+        attention = torch.sigmoid(self.GeM_pool(x))
+        return x.flatten(1, 2), attention.flatten(1, 2)
 
 
 class ChannelGeM(nn.Module):

@@ -12,6 +12,7 @@ from training.models.backbones.efficientnet import EfficientNetB0, EfficientNetL
 from training.models.backbones.mobilenetv2 import MobileNetV2, MobileNetV2Lightweight
 from training.models.backbones.resnet import VARIANTS, ResNet
 from training.models.backbones.vgg import VGG16
+from training.models.backbones.xfeat import XFeat
 
 BACKBONES: dict[str, Callable[[], Backbone]] = {
     'mobilenetv2': MobileNetV2,
@@ -20,6 +21,7 @@ BACKBONES: dict[str, Callable[[], Backbone]] = {
     **{f'efficientnet_lite{n}': partial(EfficientNetLite, n) for n in (0, 1, 2)},
     **{f'dinov2_{name}': partial(DinoV2, name) for name in TIMM_NAMES},
     'vgg16': VGG16,
+    'xfeat': XFeat,
 }
 RESNETS = {f'resnet{depth}': depth for depth in VARIANTS}
 
