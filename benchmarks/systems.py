@@ -25,7 +25,11 @@ from training.train import main as train
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'training' / 'configs'
 SYSTEMS = {
-    'MixVPR': ('mixvpr_resnet50', 'pretrained=false', 'height=128', 'width=128'),
+    # A random ResNet-50 is not learned in minutes: it stays, and the head starts as pooling.
+    'MixVPR': (
+        'mixvpr_resnet50', 'pretrained=false', 'frozen_stages=4', 'batch_norm=kept',
+        'pooling_start=true', 'mixer_lr=2e-5', 'height=128', 'width=128',
+    ),
     'Lightweight-MixVPR': ('lightweight_mobilenetv2', 'height=160', 'width=160'),
     'DINO-Mix': (
         'dinomix_vitb14', 'preset=dinomix-vits14-4096', 'pretrained=false', 'frozen_stages=0',

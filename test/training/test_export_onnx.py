@@ -155,10 +155,14 @@ def test_lower_precision_is_smaller_and_answers_alike(
     assert extractor.read_model_info(path).descriptor_size == 32
 
 
-def test_several_networks_become_one_model(tmp_path, checkpoint, other_checkpoint, pictures):
+@pytest.mark.parametrize('shares', [(), (2, 1)])
+def test_several_networks_become_one_model(
+    shares, tmp_path, checkpoint, other_checkpoint, pictures
+):
     path = tmp_path / 'both.onnx'
+    given = ['--shares', *map(str, shares)] if shares else []
     assert export_onnx.main([
-        '--checkpoint', str(checkpoint), str(other_checkpoint), '--out', str(path),
+        '--checkpoint', str(checkpoint), str(other_checkpoint), *given, '--out', str(path),
         '--pictures', str(pictures),
     ]) == 0  # fmt: skip
     model = extractor.DescriptorExtractor(path, device='cpu')
@@ -172,8 +176,14 @@ def test_several_networks_become_one_model(tmp_path, checkpoint, other_checkpoin
             for file in (checkpoint, other_checkpoint)
         ]
     similarities = model.extract_batch(rgbs) @ model.extract_batch(rgbs).T
-    of_parts = np.mean([part @ part.T for part in parts], axis=0)
+    of_parts = np.average([part @ part.T for part in parts], axis=0, weights=shares or None)
     assert similarities == pytest.approx(of_parts, abs=1e-5)
+
+
+def test_a_share_belongs_to_each_checkpoint(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', '--shares', '1', '2'))
+    assert '--shares wants one number for each --checkpoint' in capsys.readouterr().err
 
 
 def test_networks_of_different_sizes_are_not_joined(checkpoint, tmp_path):

@@ -16,11 +16,17 @@ from torch.nn import functional
 
 EPS = 1e-6
 SAMPLES = 16_384  # local descriptors of a batch that k-means sees
-SHARPNESS = math.log(100.0)  # the best centroid weighs a hundred times the second best, on average
 
 
 class Vlad(nn.Module, ABC):
-    """Local descriptors' residuals to centroids, summed: (B, C, h, w) to (B, clusters * size)."""
+    """Local descriptors' residuals to centroids, summed: (B, C, h, w) to (B, clusters * size).
+
+    Attributes:
+        start_ratio: How many times the second best the best centroid weighs at the start, on
+            average of the logarithms.
+    """
+
+    start_ratio = 100.0  # NetVLAD's
 
     def __init__(self, size: int, clusters: int) -> None:
         """Build the layers.
@@ -78,7 +84,8 @@ class Vlad(nn.Module, ABC):
         centroids = torch.from_numpy(means).to(local)
         directions = functional.normalize(centroids, dim=1)
         best = (local @ directions.T).topk(2, dim=1).values
-        sharpness = SHARPNESS / max(EPS, (best[:, 0] - best[:, 1]).mean().item())
+        margin = max(EPS, (best[:, 0] - best[:, 1]).mean().item())
+        sharpness = math.log(self.start_ratio) / margin
         self.centroids.copy_(centroids)
         self.conv.weight.copy_((sharpness * directions).view(clusters, size, 1, 1))
 
@@ -86,8 +93,11 @@ class Vlad(nn.Module, ABC):
 class NetVLAD(Vlad):
     """Feature map (B, in_channels, h, w) of any size to descriptor (B, clusters * in_channels).
 
-    A local descriptor weighs as much as it is long; published, all weigh alike.
+    A local descriptor weighs as much as it is long; published, all weigh alike. The start is soft,
+    too: XFeat's descriptors lie between several centroids, and recognise less when divided hard.
     """
+
+    start_ratio = 2.5
 
     def __init__(self, in_channels: int, *, clusters: int = 64) -> None:
         """Build the layers.
