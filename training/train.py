@@ -229,6 +229,7 @@ def _trainer(config: TrainConfig, run: Path) -> lightning.Trainer:
         callbacks=callbacks,
         logger=[CSVLogger(run, '', ''), TensorBoardLogger(run, '', '')],
         enable_model_summary=False,
+        enable_progress_bar=sys.stdout.isatty(),  # a log file has no use for it
     )
 
 
