@@ -25,10 +25,10 @@ from training.train import main as train
 
 CONFIGS = Path(__file__).resolve().parents[1] / 'training' / 'configs'
 SYSTEMS = {
-    # A random ResNet-50 is not learned in minutes: it stays, and the head starts as pooling.
+    # A random ResNet-50 is not learned in minutes: it stays as it is.
     'MixVPR': (
         'mixvpr_resnet50', 'pretrained=false', 'frozen_stages=4', 'batch_norm=kept',
-        'pooling_start=true', 'mixer_lr=2e-5', 'height=128', 'width=128',
+        'height=128', 'width=128',
     ),
     'Lightweight-MixVPR': ('lightweight_mobilenetv2', 'height=160', 'width=160'),
     'DINO-Mix': (

@@ -42,6 +42,7 @@ OPSET = 17
 MIN_PARITY_COSINE = {'fp32': 0.99999, 'fp16-weights': 0.9995, 'fp16': 0.9995, 'int8': 0.99}
 LARGEST_FILE = 2**31 - 1  # bytes, of any protobuf message
 PARITY_PICTURES = 16
+BATCH = 16
 CALIBRATION_PICTURES = 256
 USUAL_SIZE = 320  # pixels a side, of the untrained reference
 RELEASED_DATA = 'GSV-Cities'
@@ -63,11 +64,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         print('compared on made pictures; --pictures DIR compares on real ones')
     else:
         wanted = CALIBRATION_PICTURES if arguments.precision == 'int8' else PARITY_PICTURES
-        wanted = max(wanted, 2 * (arguments.size or 0))
+        wanted = max(wanted, 2 * max(arguments.size, default=0))
         pictures = read_some(arguments.pictures, wanted)
-    if arguments.size:
-        power = FULL_WHITENING if arguments.whitening is None else arguments.whitening
-        project(network, record, pictures, arguments.size, power=power)
+    power = FULL_WHITENING if arguments.whitening is None else arguments.whitening
+    parts = network.members if len(arguments.size) > 1 else [network]
+    for part, size in zip(parts, arguments.size, strict=False):
+        if size:
+            project(part, pictures, size, power=power)
+    record[extractor.KEY_DESCRIPTOR_SIZE] = str(network.descriptor_size)
     cosine = export(network, arguments.out, record, pictures, precision=arguments.precision)
     size = arguments.out.stat().st_size / 1e6
     print(
@@ -93,8 +97,10 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument('--name', help='of the model; default: that of the run or the file')
     parser.add_argument('--precision', choices=sorted(MIN_PARITY_COSINE), default='fp32')
     parser.add_argument(
-        '--size', type=int, metavar='D', help='project the descriptors to D values (PCA)'
-    )
+        '--size', type=int, nargs='+', default=[], metavar='D',
+        help='project the descriptors to D values (PCA); or those of each of several checkpoints, '
+        '0: as they are',
+    )  # fmt: skip
     parser.add_argument(
         '--whitening', type=float, metavar='POWER',
         help='of --size: divide by the variances to this power; 0.5 (default) whitens, 0 does not',
@@ -106,8 +112,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument('--license', default=LICENSE, help='terms of the weights')
     arguments = parser.parse_args(argv)
-    if arguments.shares and len(arguments.checkpoint or ()) != len(arguments.shares):
+    checkpoints = len(arguments.checkpoint or ())
+    if arguments.shares and len(arguments.shares) != checkpoints:
         parser.error('--shares wants one number for each --checkpoint')
+    if len(arguments.size) > 1 and len(arguments.size) != checkpoints:
+        parser.error('--size wants one number, or one for each --checkpoint')
+    if any(size < 0 for size in arguments.size) or arguments.size == [0]:
+        parser.error(f'--size wants numbers of values, not {arguments.size}')
     if arguments.pictures is None and (arguments.precision == 'int8' or arguments.size):
         parser.error('int8 and --size learn from real pictures: give --pictures DIR')
     if arguments.whitening is not None and not arguments.size:
@@ -204,13 +215,12 @@ def new_record(
 @torch.no_grad()
 def project(
     network: Network | Ensemble,
-    record: dict[str, str],
     pictures: Sequence[np.ndarray],
     size: int,
     *,
     power: float = FULL_WHITENING,
 ) -> None:
-    """Add a projection to `size` values, fitted on pictures; the record follows.
+    """Add a projection to `size` values, fitted on pictures.
 
     Raises:
         ValueError: The network has a projection, or there are too few pictures.
@@ -218,9 +228,11 @@ def project(
     if network.projection is not None:
         raise ValueError(f'the network projects to {network.descriptor_size} values already')
     resize = Preprocess(*network.input_size)
-    descriptors = [network(torch.from_numpy(resize(rgb))[None]) for rgb in pictures]
+    descriptors = [
+        network(torch.from_numpy(np.stack([resize(rgb) for rgb in pictures[i : i + BATCH]])))
+        for i in range(0, len(pictures), BATCH)
+    ]
     network.projection = fit_projection(torch.cat(descriptors).numpy(), size, power=power)
-    record[extractor.KEY_DESCRIPTOR_SIZE] = str(size)
 
 
 def export(

@@ -7,7 +7,7 @@ import os
 import sys
 from pathlib import Path
 
-DEFAULT_MODEL = 'mobilenetv2-efficientnet-lite0-mixvpr-1024.onnx'
+DEFAULT_MODEL = 'mobilenetv2-efficientnet-lite0-xfeat-1024.onnx'
 
 
 def share_file(*parts: str) -> Path:
