@@ -244,14 +244,13 @@ def test_no_picture_goes_uncounted(client, pictures):
 def test_enable_lets_pictures_in_or_not(client, pictures):
     response = client.call(SetBool, '/localizer/enable', SetBool.Request(data=False))
     assert response.success
-    client.spin(0.5)  # answers to pictures that were in before
-    client.closures.clear()
     try:
-        client.send(pictures[0])
+        stamp = client.send(pictures[0])
         status = client.status('input', until=lambda s: 'disabled' in s.message)
         assert 'localizer/enable' in status['message']
         client.spin(0.3)
-        assert client.closures == []
+        # Answers to earlier pictures may still come: on a busy machine DDS sends some again.
+        assert stamp not in [closure.header.stamp for closure in client.closures]
         assert int(client.status('input')['ignored, disabled']) >= 1
     finally:  # the tests that follow use the same node
         client.call(SetBool, '/localizer/enable', SetBool.Request(data=True))
