@@ -267,3 +267,6 @@ if __name__ == '__main__':
         main()
     except RunStoppedError as stopped:
         sys.exit(f'\n{stopped}')
+    finally:
+        if torch.distributed.is_initialized():  # its threads abort a process that ends first
+            torch.distributed.destroy_process_group()

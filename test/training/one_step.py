@@ -53,6 +53,8 @@ def main():
     if tasks[0].global_rank == 0:
         result = {'loss': recorder.losses, 'weights': weights.tolist(), 'rank_batches': sizes}
         Path(output).write_text(json.dumps(result))
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 main()
