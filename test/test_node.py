@@ -249,7 +249,7 @@ def test_enable_lets_pictures_in_or_not(client, pictures):
         status = client.status('input', until=lambda s: 'disabled' in s.message)
         assert 'localizer/enable' in status['message']
         client.spin(0.3)
-        # Answers to earlier pictures may still come: on a busy machine DDS sends some again.
+        # Told by its stamp: answers to earlier pictures may still be on their way.
         assert stamp not in [closure.header.stamp for closure in client.closures]
         assert int(client.status('input')['ignored, disabled']) >= 1
     finally:  # the tests that follow use the same node

@@ -180,6 +180,12 @@ def test_several_networks_become_one_model(
     assert similarities == pytest.approx(of_parts, abs=1e-5)
 
 
+def test_sizes_belong_to_the_model_or_to_each_checkpoint(checkpoint, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', '--size', '3', '0'))
+    assert '--size wants one number, or one for each --checkpoint' in capsys.readouterr().err
+
+
 def test_a_share_belongs_to_each_checkpoint(checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', '--shares', '1', '2'))

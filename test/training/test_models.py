@@ -348,7 +348,7 @@ def test_absent_weights_name_the_command(monkeypatch):
 
 @pytest.mark.parametrize(('changes', 'message'), [
     ({'backbone': 'vgg'}, "unknown backbone 'vgg'; there are"),
-    ({'aggregator': 'netvald'}, "unknown aggregator 'netvald'; there are"),
+    ({'aggregator': 'words'}, "unknown aggregator 'words'; there are"),
     ({'height': 100}, 'needs an input size that 32 divides, not 100x320'),
 ])  # fmt: skip
 def test_impossible_networks_are_refused(changes, message):
