@@ -179,6 +179,7 @@ def test_ended_by_a_signal_it_leaves_no_node_behind(tiny_model, folders, tmp_pat
     assert nodes_of(tiny_model)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=30)
+    assert process.returncode == 128 + signal.SIGTERM
     assert not nodes_of(tiny_model)
 
 

@@ -5,11 +5,9 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import signal
 import sys
 import time
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import add_bag_options, tolerance
@@ -83,14 +81,6 @@ def run(args: argparse.Namespace) -> int:
     """Run the demo; 1 if the rendered town's bar does not hold."""
     begin = time.monotonic()
     _check(args)
-    previous = signal.signal(signal.SIGTERM, _end_cleanly)
-    try:
-        return _run(args, begin)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _run(args: argparse.Namespace, begin: float) -> int:
     from vpr_ros.demo.figure import save_figure
     from vpr_ros.demo.report import table
     from vpr_ros.demo.scoring import score
@@ -246,11 +236,6 @@ def _check_is_kept(name: str, path: Path | None, replaced: list[Path]) -> None:
                 f'{path} (--{name}) lies in {folder}, which this demo replaces: '
                 'choose another --out'
             )
-
-
-def _end_cleanly(signum: int, frame: FrameType | None) -> None:
-    """Let `finally` end the node when somebody ends the demo."""
-    raise SystemExit(128 + signum)
 
 
 class _Progress:

@@ -7,9 +7,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
+from typing import Any
 
 from vpr_ros.errors import VprError
 
@@ -40,9 +42,16 @@ class NodeProcess:
         self._log = log
         self._environment = {**os.environ, **environment, 'PYTHONUNBUFFERED': '1'}
         self._process: subprocess.Popen[bytes] | None = None
+        self._handler_before: Any = None
 
     def __enter__(self) -> NodeProcess:
-        """Start the node; it is not ready yet."""
+        """Start the node; it is not ready yet.
+
+        Until the block ends, SIGTERM leaves it as an exception does, if this is the main thread:
+        the signal's own default would leave the node behind.
+        """
+        if threading.current_thread() is threading.main_thread():
+            self._handler_before = signal.signal(signal.SIGTERM, _exit_on_signal)
         with self._log.open('wb') as output:
             self._process = subprocess.Popen(
                 self._command,
@@ -61,6 +70,13 @@ class NodeProcess:
         traceback: TracebackType | None,
     ) -> None:
         """End the node: SIGINT, and SIGKILL for one that does not obey."""
+        try:
+            self._stop()
+        finally:
+            if self._handler_before is not None:
+                signal.signal(signal.SIGTERM, self._handler_before)
+
+    def _stop(self) -> None:
         process = self._process
         if process is None or process.poll() is not None:
             return
@@ -85,3 +101,8 @@ class NodeProcess:
         """The last lines of the log, for an error message."""
         lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
         return f'its log {self._log} ends:\n' + '\n'.join(lines[-_TAIL_LINES:])
+
+
+def _exit_on_signal(number: int, _: FrameType | None) -> None:
+    """Leave through the context managers, with the status that a shell gives to the signal."""
+    raise SystemExit(128 + number)
