@@ -35,7 +35,6 @@ ARROWS = {
     'recognizer': 'errors extractor picture_quality place_map retrieval_pose',
     # measuring it
     'evaluation': 'errors extractor place_map recognizer',
-    'evaluation_figures': 'errors evaluation',
     # making maps
     'conversions': 'errors',
     'poses': 'errors',
@@ -57,13 +56,12 @@ ARROWS = {
     'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
     'replay': 'errors bag_messages bags conversions prefetch sources',
     'demo': (
-        'errors bags bag_writer conversions evaluation evaluation_figures extractor latency '
-        'map_builder place_map pose_lookup poses recognizer replay resources sources'
+        'errors bags bag_writer conversions evaluation extractor latency map_builder '
+        'place_map pose_lookup poses recognizer replay resources sources'
     ),
     'cli': (
-        'errors bags demo evaluation evaluation_figures extractor frames latency map_builder '
-        'picture_folder place_map pose_files pose_lookup prefetch recognizer replay resources '
-        'sources'
+        'errors bags demo evaluation extractor frames latency map_builder picture_folder '
+        'place_map pose_files pose_lookup prefetch recognizer replay resources sources'
     ),
 }
 

@@ -11,12 +11,11 @@ from vpr_ros.demo.report import below_bar, table
 from vpr_ros.demo.scoring import (
     Answer,
     Counts,
-    Track,
     Verdict,
     best_rows,
-    positives_by_pose,
     score,
 )
+from vpr_ros.evaluation.truth import Track, positives_by_pose
 
 COUNTS = Counts(sent=6, received=5, processed=5, dropped=0)
 PLACE_IDS = np.array([10, 11, 12], np.uint64)

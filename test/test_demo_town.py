@@ -14,9 +14,9 @@ from vpr_ros.demo import record, town
 from vpr_ros.demo.gsv_set import COLUMNS, file_name, make_gsv_cities
 from vpr_ros.demo.renderer import Camera, Renderer
 from vpr_ros.demo.route import drive_along, rounded_line
-from vpr_ros.demo.scoring import Track, positives_by_pose
 from vpr_ros.demo.sequence import Lens, make_scene, paint_town, render_views, views
 from vpr_ros.demo.trials import WITHIN_DEG, WITHIN_M
+from vpr_ros.evaluation.truth import Track, positives_by_pose
 from vpr_ros.sources import BagSource
 
 CAMERA = Camera().scaled(0.5)

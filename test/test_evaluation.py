@@ -2,15 +2,15 @@
 import numpy as np
 import pytest
 
-from vpr_ros.evaluation import (
+from vpr_ros.evaluation.metrics import (
     best_similarities,
     evaluate,
     is_true,
     matched_rows,
-    positives_by_order,
     precision_recall,
     recall_at_k,
 )
+from vpr_ros.evaluation.truth import positives_by_order
 from vpr_ros.place_map import Match
 from vpr_ros.recognizer import Recognition, Status
 

@@ -39,6 +39,7 @@ THIRD_PARTY = {
     'rclpy': (None, 'rclpy'),
     'rosbags': ('rosbags', None),  # no rosdep key: README says `pip install rosbags`
     'rosgraph_msgs': (None, 'rosgraph_msgs'),
+    'scipy': ('scipy', 'python3-scipy'),
     'sensor_msgs': (None, 'sensor_msgs'),
     'std_msgs': (None, 'std_msgs'),
     'std_srvs': (None, 'std_srvs'),

@@ -49,6 +49,7 @@ MODULE_OF = {
     'pyproj': 'pyproj',
     'pyyaml': 'yaml',
     'rosbags': 'rosbags',
+    'scipy': 'scipy',
     'tqdm': 'tqdm',
 }
 

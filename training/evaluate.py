@@ -32,7 +32,7 @@ from training.places import Place
 from training.validation import Picture, RetrievalSet, traverse_set
 from vpr_ros import extractor
 from vpr_ros.errors import VprError
-from vpr_ros.evaluation import is_true
+from vpr_ros.evaluation.metrics import is_true
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.picture_folder import read_picture
 from vpr_ros.place_map import PlaceMap

@@ -20,7 +20,7 @@ from training.models import Network
 from training.objective import Objective, build_optimizer, learning_rate_factor
 from training.places import Place
 from training.validation import RetrievalSet
-from vpr_ros.evaluation import recall_at_k
+from vpr_ros.evaluation.metrics import recall_at_k
 
 
 class PlaceRecognition(lightning.LightningModule):

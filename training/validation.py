@@ -16,7 +16,7 @@ import numpy as np
 
 from training.augment import change_viewpoint, make_night, to_light, to_picture
 from training.places import Place, picture_files, positions_m
-from vpr_ros.evaluation import positives_by_order
+from vpr_ros.evaluation.truth import positives_by_order
 from vpr_ros.picture_folder import read_picture
 
 VICINITY_M = 50.0  # street pictures nearer than this may show the same houses

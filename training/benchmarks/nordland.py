@@ -16,7 +16,7 @@ from training.benchmarks.name_lists import read_listed
 from training.places import picture_files
 from training.validation import RetrievalSet
 from vpr_ros.errors import SourceError
-from vpr_ros.evaluation import positives_by_order
+from vpr_ros.evaluation.truth import positives_by_order
 
 LISTS = 'Nordland'
 EVERY = 10  # of the thinned protocol

@@ -15,7 +15,7 @@ from vpr_ros.cli.arguments import similarity, tolerance
 if TYPE_CHECKING:
     import numpy as np
 
-    from vpr_ros.evaluation import Evaluation
+    from vpr_ros.evaluation.metrics import Evaluation
     from vpr_ros.extractor import ModelInfo
     from vpr_ros.frames import Source
     from vpr_ros.place_map import PlaceMap
@@ -53,7 +53,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, print the table and write the files."""
-    from vpr_ros.evaluation import RECALL_AT, evaluate
+    from vpr_ros.evaluation.metrics import RECALL_AT, evaluate
     from vpr_ros.extractor import DescriptorExtractor
     from vpr_ros.map_builder import BuildOptions, build_map
     from vpr_ros.picture_folder import PictureFolder
@@ -109,7 +109,7 @@ def _positives(
     """Rows of the map that are true; a reference that became no place (blank) has no row."""
     import numpy as np
 
-    from vpr_ros.evaluation import positives_by_order
+    from vpr_ros.evaluation.truth import positives_by_order
 
     row_of = {name: row for row, name in enumerate(place_map.images)}
     rows = np.array([row_of.get(frame.name, -1) for frame in references.frames()], np.int64)
@@ -143,7 +143,7 @@ def _draw(
 ) -> None:
     import numpy as np
 
-    from vpr_ros.evaluation_figures import draw_precision_recall, draw_similarity_matrix
+    from vpr_ros.evaluation.figures import draw_precision_recall, draw_similarity_matrix
 
     title = f'{args.query.name} in {args.reference.name}'
     draw_precision_recall(evaluation, args.out / 'precision_recall.png', title=title)

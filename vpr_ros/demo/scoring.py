@@ -17,7 +17,7 @@ from enum import Enum
 
 import numpy as np
 
-from vpr_ros import evaluation
+from vpr_ros.evaluation.metrics import recall_at_k
 from vpr_ros.latency import Latency, latency_of
 
 
@@ -92,33 +92,6 @@ class Score:
     max_age_s: float
 
 
-@dataclass(frozen=True)
-class Track:
-    """Where pictures were taken: (N, 3) metres, (N, 4) quaternions x y z w; NaN: unknown."""
-
-    positions: np.ndarray
-    orientations_xyzw: np.ndarray
-
-
-def positives_by_pose(
-    queries: Track, places: Track, *, within_m: float, within_deg: float
-) -> list[np.ndarray | None]:
-    """For each query the map rows within a distance and an angle of it; None: place unknown.
-
-    Orientations that are unknown (NaN) are not compared.
-    """
-    positives: list[np.ndarray | None] = []
-    for position, orientation in zip(queries.positions, queries.orientations_xyzw, strict=True):
-        if not np.isfinite(position).all():
-            positives.append(None)
-            continue
-        near = np.linalg.norm(places.positions - position, axis=1) <= within_m
-        cosine = np.clip(np.abs(places.orientations_xyzw @ orientation), 0, 1)
-        turned = np.degrees(2 * np.arccos(cosine)) > within_deg  # NaN compares as False
-        positives.append(np.flatnonzero(near & ~turned))
-    return positives
-
-
 def verdict(accepted: bool, best_row: int, true_rows: np.ndarray | None) -> Verdict:
     """Judge one answer; `best_row` is -1 without a match, `true_rows` None without truth."""
     if true_rows is None:
@@ -171,7 +144,7 @@ def score(
     recall_at_1 = float('nan')
     if mapped:
         best = rows[list(mapped), None]
-        recall_at_1 = evaluation.recall_at_k(best, list(mapped.values()), (1,))[1]
+        recall_at_1 = recall_at_k(best, list(mapped.values()), (1,))[1]
     return Score(
         counts=counts,
         verdicts=verdicts,

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros import evaluation
 from vpr_ros.bags import Bag
 from vpr_ros.demo.plan import Town
 from vpr_ros.demo.record import (
@@ -22,10 +21,10 @@ from vpr_ros.demo.record import (
     record_lap,
 )
 from vpr_ros.demo.renderer import Camera
-from vpr_ros.demo.scoring import Track, positives_by_pose
 from vpr_ros.demo.sequence import paint_town
 from vpr_ros.demo.town import make_town
 from vpr_ros.errors import SourceError
+from vpr_ros.evaluation.truth import Track, positives_by_order, positives_by_pose
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import BuildOptions, build_map
 from vpr_ros.place_map import PlaceMap
@@ -146,9 +145,7 @@ def folder_trial(
         source=queries,
         rate_hz=rate_hz,
         place_map=report.place_map,
-        positives=evaluation.positives_by_order(
-            queries.num_frames, references.num_frames, tolerance
-        ),
+        positives=positives_by_order(queries.num_frames, references.num_frames, tolerance),
         truth=f'the right place is picture i of the map, give or take {tolerance}',
     )
 

@@ -13,7 +13,7 @@ mpl.use('Agg')  # a robot has no screen
 import matplotlib.pyplot as plt
 import numpy as np
 
-from vpr_ros.evaluation import Evaluation, is_true, matched_rows
+from vpr_ros.evaluation.metrics import Evaluation, is_true, matched_rows
 
 RIGHT, WRONG, NEUTRAL = '#1a7f5a', '#c8372d', '#4a5568'
 _DPI = 130

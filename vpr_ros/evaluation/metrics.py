@@ -41,26 +41,6 @@ class PrecisionRecall:
     recall_at_full_precision: float
 
 
-def positives_by_order(num_queries: int, num_references: int, tolerance: int) -> list[np.ndarray]:
-    """Truth of two traverses of one route: query i shows references i - tolerance … i + tolerance.
-
-    Args:
-        num_queries: Q.
-        num_references: N.
-        tolerance: Pictures either side that still count as the same place.
-
-    Returns:
-        Q arrays of reference rows, int64.
-
-    Raises:
-        ValueError: Negative tolerance.
-    """
-    if tolerance < 0:
-        raise ValueError(f'tolerance must be 0 pictures or more, not {tolerance}')
-    rows = np.arange(num_references)
-    return [rows[max(0, i - tolerance) : i + tolerance + 1] for i in range(num_queries)]
-
-
 def is_true(rows: np.ndarray, positives: Sequence[np.ndarray]) -> np.ndarray:
     """Mark the matches that are true.
 
