@@ -52,6 +52,8 @@ ARROWS = {
     'prefetch': '',
     'spool': 'errors',
     'map_builder': 'errors extractor frames place_map place_reader pose_lookup prefetch spool',
+    # the field's sets
+    'benchmarks': 'errors evaluation model_ref picture_folder place_map pose_files pose_lookup',
     # the edges
     'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
     'replay': 'errors bag_messages bags conversions prefetch sources',
@@ -60,14 +62,14 @@ ARROWS = {
         'place_map pose_lookup poses recognizer replay resources sources'
     ),
     'cli': (
-        'errors bags demo evaluation extractor frames latency map_builder picture_folder '
-        'place_map pose_files pose_lookup prefetch recognizer replay resources sources'
+        'errors bags benchmarks demo evaluation extractor frames latency map_builder '
+        'picture_folder place_map pose_files pose_lookup prefetch recognizer replay resources '
+        'sources'
     ),
 }
 
 TRAINING_MAY_USE = (
-    'errors evaluation extractor hashing model_ref picture_folder place_map pose_files '
-    'pose_lookup preprocess recognizer'
+    'benchmarks errors evaluation extractor hashing model_ref picture_folder preprocess recognizer'
 )
 
 ROS_MESSAGES = 'conversions node replay demo.live*'

@@ -11,13 +11,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
 from sklearn.cluster import MiniBatchKMeans
 
+from vpr_ros.benchmarks.retrieval import Describer
 from vpr_ros.model_ref import ModelRef
 
 HOG_SIDE, HOG_BLOCK, HOG_CELL, HOG_BINS = 512, 32, 16, 9  # pixels
@@ -26,19 +26,6 @@ ORB_BITS = 256
 WORDS = 2000
 
 Pictures = Sequence[np.ndarray]  # uint8 RGB (H, W, 3)
-
-
-@dataclass(frozen=True)
-class Describer:
-    """Anything that turns pictures into descriptors, a network or not.
-
-    Attributes:
-        ref: Its name and descriptor size D.
-        extract_batch: Pictures to float32 (B, D) of unit norm.
-    """
-
-    ref: ModelRef
-    extract_batch: Callable[[Pictures], np.ndarray]
 
 
 def hog() -> Describer:

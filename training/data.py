@@ -13,7 +13,8 @@ from torch.utils.data import DataLoader, Dataset
 from training.config import TrainConfig
 from training.dataset import MixedBatches, PlaceDataset
 from training.places import Place, cut_clip, fixed_cameras, gsv_cities, walked_clips
-from training.validation import RetrievalSet, camera_set, clip_set, split, step_set, street_sets
+from training.validation import camera_set, clip_set, split, step_set, street_sets
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.picture_folder import read_picture
 from vpr_ros.preprocess import Preprocess
 

@@ -11,36 +11,31 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
-from tqdm import tqdm
 
-from training.baselines import Describer, hog, orb_words
-from training.benchmarks import BENCHMARKS, open_benchmark
-from training.benchmarks.revisits import revisit_set
+from training.baselines import hog, orb_words
 from training.config import load_config
 from training.data import load_places
 from training.export_onnx import write_record
 from training.places import Place
-from training.validation import Picture, RetrievalSet, traverse_set
 from vpr_ros import extractor
-from vpr_ros.errors import VprError
+from vpr_ros.benchmarks import BENCHMARKS, open_benchmark
+from vpr_ros.benchmarks.retrieval import Describer, look_up
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet, traverse_set
+from vpr_ros.benchmarks.revisits import revisit_set
+from vpr_ros.errors import SourceError, VprError
 from vpr_ros.evaluation.metrics import is_true
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.picture_folder import read_picture
-from vpr_ros.place_map import PlaceMap
 
-BATCH = 16
 BASELINES = ('hog', 'orb-words')
 WORD_PLACES = 600  # training places, one picture each, that ORB words are learned from
-READ_AHEAD = 16  # batches: a benchmark's pictures do not fit the memory
 
 
 @dataclass(frozen=True)
@@ -101,13 +96,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.record and (baselines := sorted(set(arguments.models) & set(BASELINES))):
         parser.error(f'{baselines[0]} is no file that --record could write into')
     places, validation = load_places(load_config(arguments.config))
-    pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
     try:
-        for pictures, poses, apart in arguments.revisits:
-            if not apart.isdigit():
-                parser.error(f'--revisits: N is a whole number of pictures, not {apart!r}')
-            pairs.append(revisit_set(Path(pictures), Path(poses), apart=int(apart)))
-        pairs += [open_benchmark(*asked, lists=arguments.lists) for asked in arguments.benchmark]
+        pairs = _asked(arguments)
     except (VprError, OSError) as error:
         parser.error(str(error))
     for asked in (*validation, *pairs):
@@ -120,6 +110,21 @@ def main(argv: Sequence[str] | None = None) -> int:
                 parser.error(f'{name} has no threshold to record; nothing is written')
             write_record(Path(name), measured)
     return 0
+
+
+def _asked(arguments: argparse.Namespace) -> list[RetrievalSet]:
+    """Open the sets that the command line names.
+
+    Raises:
+        VprError: A set that cannot be read, or an N that is no number.
+        OSError: Pictures or lists that are not there.
+    """
+    pairs = [traverse_set(*folders, tolerance=arguments.tolerance) for folders in arguments.pair]
+    for pictures, poses, apart in arguments.revisits:
+        if not apart.isdigit():
+            raise SourceError(f'--revisits: N is a whole number of pictures, not {apart!r}')
+        pairs.append(revisit_set(Path(pictures), Path(poses), apart=int(apart)))
+    return pairs + [open_benchmark(*each, lists=arguments.lists) for each in arguments.benchmark]
 
 
 def open_model(name: str, places: Sequence[Place]) -> Describer:
@@ -172,56 +177,16 @@ def measure(
 
 
 def answer(model: Describer, asked: RetrievalSet) -> Answers:
-    """Build a map of the references and look every query up in it."""
-    place_map = PlaceMap(model.ref)
-    references = describe(model, asked.references)
-    place_map.add(references, stamps_ns=np.arange(len(references), dtype=np.int64))
-    queries = describe(model, asked.queries)
-    if asked.searched is None:
-        most = max(len(rows) for rows in asked.vicinity)
-        similarities, rows = place_map.search_batch(queries, top_k=most + 1)
-    else:
-        similarities, rows = place_map.search_batch(queries, top_k=len(references))
-        similarities, rows = _only(rows < asked.searched[:, None], similarities, rows)
-    near = is_true(rows, asked.vicinity)
+    """Look every query up in a map of the references."""
+    most = max(len(rows) for rows in asked.vicinity)
+    found = look_up(model, asked, top_k=most + 1)
+    near = is_true(found.rows, asked.vicinity)
     return Answers(
-        best=similarities[:, 0],
-        right=is_true(rows, asked.truth)[:, 0],
+        best=found.similarities[:, 0],
+        right=is_true(found.rows, asked.truth)[:, 0],
         near=near[:, 0],
-        best_elsewhere=np.where(near, -np.inf, similarities).max(axis=1),
+        best_elsewhere=np.where(near, -np.inf, found.similarities).max(axis=1),
     )
-
-
-def _only(
-    allowed: np.ndarray, similarities: np.ndarray, rows: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Put the matches that are not allowed last, with no similarity at all."""
-    order = np.argsort(~allowed, axis=1, kind='stable')
-    similarities = np.where(allowed, similarities, -np.inf)
-    return np.take_along_axis(similarities, order, 1), np.take_along_axis(rows, order, 1)
-
-
-def describe(model: Describer, pictures: Sequence[Picture]) -> np.ndarray:
-    """Describe pictures in batches, (N, D), reading the next batch meanwhile."""
-    batches = [pictures[i : i + BATCH] for i in range(0, len(pictures), BATCH)]
-    progress = tqdm(_read_ahead(batches), total=len(batches), unit='batch', leave=False)
-    return np.concatenate([model.extract_batch(batch) for batch in progress])
-
-
-def _read_ahead(batches: Sequence[Sequence[Picture]]) -> Iterator[list[np.ndarray]]:
-    """Yield batches of pictures in order; some of the next ones are read meanwhile."""
-    ahead: deque[Future[list[np.ndarray]]] = deque()
-    with ThreadPoolExecutor() as readers:
-        for batch in batches:
-            ahead.append(readers.submit(_read, batch))
-            if len(ahead) > READ_AHEAD:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
-def _read(batch: Sequence[Picture]) -> list[np.ndarray]:
-    return [picture() for picture in batch]
 
 
 def choose_threshold(answered: Sequence[Answers], *, precision: float) -> float:

@@ -19,7 +19,7 @@ from training.distillation import Distillation, ExportedTeacher
 from training.models import Network
 from training.objective import Objective, build_optimizer, learning_rate_factor
 from training.places import Place
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.evaluation.metrics import recall_at_k
 
 

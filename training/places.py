@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vpr_ros.picture_folder import PICTURE_SUFFIXES, natural_key
+from vpr_ros.picture_folder import picture_files
 
 EARTH_RADIUS_M = 6_371_000.0
 
@@ -142,12 +142,6 @@ def positions_m(places: Sequence[Place]) -> np.ndarray:
     across = np.cos(latitude)
     unit = (across * np.cos(longitude), across * np.sin(longitude), np.sin(latitude))
     return EARTH_RADIUS_M * np.stack(unit, axis=1)
-
-
-def picture_files(folder: Path) -> list[Path]:
-    """Return the pictures of one folder, `image10` after `image9`."""
-    files = [p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
-    return sorted(files, key=natural_key)
 
 
 def _picture_folders(root: Path) -> list[tuple[Path, list[Path]]]:

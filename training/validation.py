@@ -6,8 +6,7 @@ Checkpoint, settings and threshold are chosen by these sets alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -15,37 +14,11 @@ from typing import TypeVar
 import numpy as np
 
 from training.augment import change_viewpoint, make_night, to_light, to_picture
-from training.places import Place, picture_files, positions_m
-from vpr_ros.evaluation.truth import positives_by_order
+from training.places import Place, positions_m
+from vpr_ros.benchmarks.retrieval_set import Picture, RetrievalSet, pictures_of
 from vpr_ros.picture_folder import read_picture
 
 VICINITY_M = 50.0  # street pictures nearer than this may show the same houses
-Picture = Callable[[], np.ndarray]  # reads, or makes, one uint8 RGB picture (H, W, 3)
-
-
-@dataclass(frozen=True)
-class RetrievalSet:
-    """Queries to look up among references.
-
-    Attributes:
-        name: Name in tables.
-        protocol: What is asked, one sentence.
-        references: The pictures of the map.
-        queries: The pictures to look up.
-        truth: For each query the rows (int64) of the references that show its place.
-        vicinity: For each query the rows of the references that show its place or look onto it,
-            such as neighbours in a walk: no mistake worth a threshold, and no hit either.
-        searched: (Q,) of how many references, from the first, each query is looked up among, for
-            a map that grows; None: all.
-    """
-
-    name: str
-    protocol: str
-    references: Sequence[Picture]
-    queries: Sequence[Picture]
-    truth: Sequence[np.ndarray]
-    vicinity: Sequence[np.ndarray]
-    searched: np.ndarray | None = None
 
 
 Item = TypeVar('Item')
@@ -62,7 +35,7 @@ def street_sets(places: Sequence[Place], *, size: tuple[int, int]) -> list[Retri
     truth: list[np.ndarray] = []
     for place in places:
         truth.append(len(references) + np.arange(len(place.pictures) - 1))
-        references += [_file(path) for path in place.pictures[1:]]
+        references += pictures_of(place.pictures[1:])
     vicinity = [
         np.concatenate([truth[i] for i in near]) for near in _near_places(places, VICINITY_M)
     ]
@@ -71,7 +44,7 @@ def street_sets(places: Sequence[Place], *, size: tuple[int, int]) -> list[Retri
     return [
         RetrievalSet(
             'street', 'first view of each place among the other views of all places',
-            references, [_file(path) for path in queries], truth, vicinity,
+            references, pictures_of(queries), truth, vicinity,
         ),
         RetrievalSet(
             'street-night', 'the same, the query turned into a night',
@@ -119,7 +92,7 @@ def clip_set(clips: Sequence[Sequence[Path]], *, size: tuple[int, int]) -> Retri
             make = _night if i % 2 else _aside
             queries.append(make(path, start + i, size))
             truth.append(start + np.arange(max(0, i - 1), min(len(clip), i + 2)))
-        references += [_file(path) for path in clip]
+        references += pictures_of(clip)
     return RetrievalSet(
         'walk', 'pictures of indoor walks from the side or by made night, +-1 picture',
         references, queries, truth, vicinity,
@@ -138,26 +111,14 @@ def step_set(clips: Sequence[Sequence[Path]]) -> RetrievalSet:
     for clip in clips:
         start = len(references)
         count = len(clip[::2])
-        references += [_file(path) for path in clip[::2]]
-        for i, path in enumerate(clip[1::2]):
-            queries.append(_file(path))
+        references += pictures_of(clip[::2])
+        queries += pictures_of(clip[1::2])
+        for i in range(len(clip[1::2])):
             truth.append(start + np.arange(i, min(count, i + 2)))
             vicinity.append(start + np.arange(count))
     return RetrievalSet(
         'step', 'each second picture of indoor walks among the others, one step away',
         references, queries, truth, vicinity,
-    )  # fmt: skip
-
-
-def traverse_set(reference: Path, query: Path, *, tolerance: int) -> RetrievalSet:
-    """Ask for each picture of a traverse among those of another traverse of the same route."""
-    references, queries = picture_files(reference), picture_files(query)
-    return RetrievalSet(
-        f'{query.name} in {reference.name}', f'same picture number, +-{tolerance}',
-        [_file(path) for path in references],
-        [_file(path) for path in queries],
-        positives_by_order(len(queries), len(references), tolerance),
-        positives_by_order(len(queries), len(references), tolerance),
     )  # fmt: skip
 
 
@@ -167,10 +128,6 @@ def _near_places(places: Sequence[Place], radius_m: float) -> list[np.ndarray]:
     distance = np.linalg.norm(metres[:, None] - metres[None], axis=2)
     np.fill_diagonal(distance, 0.0)
     return [np.flatnonzero(row <= radius_m) for row in distance]
-
-
-def _file(path: Path) -> Picture:
-    return partial(read_picture, path)
 
 
 def _window(path: Path, window: tuple[float, float]) -> Picture:

@@ -52,8 +52,7 @@ class PictureFolder:
             SourceError: There are no pictures in it.
         """
         self.path = Path(path)
-        files = [p for p in self.path.iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
-        self.files = sorted((p for p in files if not p.name.startswith('.')), key=natural_key)
+        self.files = picture_files(self.path)
         if not self.files:
             raise SourceError(_no_pictures(self.path))
         numbers = _numbers_of_names(self.files)
@@ -79,6 +78,12 @@ class PictureFolder:
     def fingerprint(self) -> dict[str, Any]:
         """Names, sizes and times of change of the pictures."""
         return {'folder': str(self.path.resolve()), 'files_sha256': files_sha256(self.files)}
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """Return the pictures of one folder, hidden files left aside, `image10` after `image9`."""
+    files = [p for p in Path(folder).iterdir() if p.suffix.lower() in PICTURE_SUFFIXES]
+    return sorted((p for p in files if not p.name.startswith('.')), key=natural_key)
 
 
 def read_picture(path: Path, *, at_least: int = 0) -> np.ndarray:

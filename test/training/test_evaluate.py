@@ -13,7 +13,8 @@ from training.data import load_places
 from training.evaluate import Answers, answer, choose_threshold
 from training.models import build_network
 from training.module import PlaceRecognition
-from training.validation import RetrievalSet, step_set, traverse_set
+from training.validation import step_set
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet, traverse_set
 from vpr_ros.extractor import read_model_info
 
 

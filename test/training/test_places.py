@@ -5,7 +5,7 @@ import cv2
 import numpy as np
 import pytest
 
-from training.places import cut_clip, fixed_cameras, gsv_cities, picture_files, walked_clips
+from training.places import cut_clip, fixed_cameras, gsv_cities, walked_clips
 
 HEADER = 'place_id,year,month,northdeg,city_id,lat,lon,panoid'
 
@@ -55,12 +55,6 @@ def test_a_folder_of_another_kind_is_refused(tmp_path, city):
         path.unlink()
     with pytest.raises(FileNotFoundError, match=r'has none of the 4 pictures of Rome\.csv'):
         gsv_cities(city)
-
-
-def test_pictures_are_in_the_order_of_their_numbers(tmp_path):
-    for name in ('10.jpg', '9.jpg', '1.jpg'):
-        write_picture(tmp_path / name)
-    assert [path.name for path in picture_files(tmp_path)] == ['1.jpg', '9.jpg', '10.jpg']
 
 
 def test_cameras_and_clips(tmp_path):

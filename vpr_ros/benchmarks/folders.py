@@ -6,9 +6,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from training.benchmarks.assembly import protocol, subfolder
-from training.validation import RetrievalSet, traverse_set
-from vpr_ros.errors import SourceError
+from vpr_ros.benchmarks.assembly import protocol, subfolder
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet, traverse_set
 
 
 def read_folders(root: Path, *, tolerance: int = 2) -> RetrievalSet:
@@ -25,9 +24,6 @@ def read_folders(root: Path, *, tolerance: int = 2) -> RetrievalSet:
     reference = subfolder(root, 'reference', 'ref', 'database')
     query = subfolder(root, 'query', 'queries')
     asked = traverse_set(reference, query, tolerance=tolerance)
-    for folder, pictures in ((reference, asked.references), (query, asked.queries)):
-        if not pictures:
-            raise SourceError(f'{folder} holds no pictures; copy them there, without subfolders')
     hit = f'the reference of the {asked.protocol}'
     return replace(
         asked, protocol=protocol(hit, asked.truth, num_references=len(asked.references))

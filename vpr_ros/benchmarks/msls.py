@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 
-from training.benchmarks.assembly import present, required_file, retrieval_set, rows_within
-from training.benchmarks.name_lists import read_names, read_rows
-from training.benchmarks.object_arrays import read_array
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.assembly import present, required_file, retrieval_set, rows_within
+from vpr_ros.benchmarks.name_lists import read_names, read_rows
+from vpr_ros.benchmarks.object_arrays import read_array
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.errors import SourceError
 
 RADIUS_M = 25.0

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from training.benchmarks import msls, nordland
-from training.benchmarks.folders import read_folders
-from training.benchmarks.name_lists import read_listed
-from training.benchmarks.pittsburgh import read_pittsburgh
-from training.benchmarks.utm_names import read_utm_names
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks import msls, nordland
+from vpr_ros.benchmarks.folders import read_folders
+from vpr_ros.benchmarks.name_lists import read_listed
+from vpr_ros.benchmarks.pittsburgh import read_pittsburgh
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
+from vpr_ros.benchmarks.utm_names import read_utm_names
 from vpr_ros.errors import SourceError
 
 
@@ -79,7 +79,7 @@ def open_benchmark(
     """Read a benchmark; its pictures are found, not yet read.
 
     Args:
-        name: A key of `BENCHMARKS`, see `training.benchmarks`.
+        name: A key of `BENCHMARKS`, see `vpr_ros.benchmarks`.
         root: Folder of its pictures.
         lists: Folder of its .npy or .mat files, if not there; sets without such files ignore it.
         radius_m: Largest distance of a hit, metres, where positions are in file names (25).

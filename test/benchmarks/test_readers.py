@@ -1,113 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
-import csv
 import dataclasses
 import io
 import os
 import pickle
-import time
 import tracemalloc
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
+from made_sets import QUERIES, QUERIES_M, REFERENCES, REFERENCES_M, column, db_struct, objects
 from scipy.io import savemat
 
-from training import benchmarks
-from training.benchmarks import BENCHMARKS, open_benchmark, registry
-from training.benchmarks.assembly import rows_within
-from training.benchmarks.name_lists import read_names, read_rows
-from training.benchmarks.object_arrays import read_array
+from vpr_ros import benchmarks
+from vpr_ros.benchmarks import BENCHMARKS, open_benchmark, registry
+from vpr_ros.benchmarks.assembly import rows_within
+from vpr_ros.benchmarks.name_lists import read_names, read_rows
+from vpr_ros.benchmarks.object_arrays import read_array
 from vpr_ros.errors import SourceError
-
-# --- small sets in the published layouts
-
-
-def objects(items):
-    """Return a one-dimensional array of objects, whatever the items are."""
-    array = np.empty(len(items), object)
-    for i, item in enumerate(items):
-        array[i] = item
-    return array
 
 
 def rows_of(asked):
     return [rows.tolist() for rows in asked.truth]
-
-
-@pytest.fixture
-def save_pictures(textured_pictures):
-    """Write pictures of places: equal numbers look alike, a query is darker than its reference."""
-    places = textured_pictures(80)
-
-    def save(root, names, numbers=None, *, light=1.0):
-        for name, number in zip(names, numbers or range(len(names)), strict=True):
-            path = root / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            assert cv2.imwrite(str(path), (places[number] * light).astype(np.uint8)[..., ::-1])
-
-    return save
-
-
-@pytest.fixture
-def recall(tiny_model):
-    """Recall@1 as training/evaluate.py measures it."""
-    from training.evaluate import answer, open_model
-
-    model = open_model(str(tiny_model), [])
-    return lambda asked: answer(model, asked).recall_at_1
-
-
-REFERENCES = ['000/a.jpg', '000/b.jpg', '001/c.jpg', '001/d.jpg']
-QUERIES = ['000/q0.jpg', '001/q1.jpg', '001/q2.jpg']
-REFERENCES_M = np.array([[0.0, 10.0, 100.0, 1000.0], [0.0, 0.0, 50.0, 0.0]])
-QUERIES_M = np.array([[5.0, 100.0, 500.0], [0.0, 75.0, 0.0]])  # the second is just 25 m away
-
-
-def column(names):
-    return objects(names)[:, None]
-
-
-def db_struct(**changes):
-    """A dbStruct with its fields in the published order."""
-    return {
-        'whichSet': 'test',
-        'dbImageFns': column(REFERENCES),
-        'utmDb': REFERENCES_M,
-        'qImageFns': column(QUERIES),
-        'utmQ': QUERIES_M,
-        'numImages': 4,
-        'numQueries': 3,
-        'posDistThr': 25,
-        'posDistSqThr': 625,
-        'nonTrivPosDistSqThr': 100,
-    } | changes
-
-
-@pytest.fixture
-def pittsburgh(tmp_path, save_pictures):
-    save_pictures(tmp_path, REFERENCES)
-    save_pictures(tmp_path / 'queries_real', QUERIES, [1, 2, 7], light=0.7)
-    return tmp_path
-
-
-@pytest.fixture
-def listed(tmp_path, save_pictures):
-    """Write a set of three names lists; the pictures and lists lie apart."""
-
-    def make(prefix, folder, truth, numbers=(0, 1, 2)):
-        references = [f'ref/{i:07d}.jpg' for i in range(4)]
-        queries = [f'query/{i:07d}.jpg' for i in range(len(numbers))]
-        save_pictures(tmp_path / 'pictures', references)
-        save_pictures(tmp_path / 'pictures', queries, list(numbers), light=0.7)
-        lists = tmp_path / 'repository' / 'datasets' / folder
-        lists.mkdir(parents=True)
-        np.save(lists / f'{prefix}_dbImages.npy', np.array(references))
-        np.save(lists / f'{prefix}_qImages.npy', np.array(queries))
-        np.save(lists / f'{prefix}_gt.npy', truth, allow_pickle=True)
-        return tmp_path / 'pictures', tmp_path / 'repository'
-
-    return make
 
 
 # --- Pittsburgh
@@ -223,51 +136,6 @@ def test_edge_of_the_radius_is_a_hit():
 
 
 # --- MSLS
-
-MSLS_REFERENCES = [
-    f'train_val/{city}/database/images/r{i}.jpg'
-    for i, city in enumerate(('cph', 'cph', 'sf', 'sf'))
-]
-MSLS_QUERIES = [
-    f'train_val/{city}/query/images/q{i}.jpg' for i, city in enumerate(('cph', 'cph', 'sf'))
-]
-
-
-@pytest.fixture
-def msls(tmp_path, save_pictures):
-    save_pictures(tmp_path, MSLS_REFERENCES)
-    save_pictures(tmp_path, MSLS_QUERIES, [0, 9, 3], light=0.7)
-    np.save(tmp_path / 'msls_val_dbImages.npy', np.array(MSLS_REFERENCES))
-    np.save(tmp_path / 'msls_val_qImages.npy', np.array(MSLS_QUERIES))
-    np.save(tmp_path / 'msls_val_qIdx.npy', np.array([0, 2]))
-    np.save(tmp_path / 'msls_val_pIdx.npy', objects([np.array([0, 1]), np.array([3])]))
-    east = {'database': [[0, 30], [0, 100]], 'query': [[10, 900], [100]]}
-    number = {'database': 0, 'query': 0}
-    for kind, cities in east.items():
-        for city, metres in zip(('cph', 'sf'), cities, strict=True):
-            keys = [f'{kind[0].replace("d", "r")}{number[kind] + i}' for i in range(len(metres))]
-            number[kind] += len(metres)
-            folder = tmp_path / 'train_val' / city / kind
-            north = 6_000_000 if city == 'cph' else 4_000_000
-            raw = [(0, key, 1, 2, 3, '2019-01-01', 'False') for key in keys]
-            post = [
-                (0, key, x, north, 0, 'False', 'False', 'Forward')
-                for key, x in zip(keys, metres, strict=True)
-            ]
-            # A panorama, of which there is no picture here: it must not be asked for.
-            raw.append((0, 'pano', 1, 2, 3, '2019-01-01', 'True'))
-            post.append((0, 'pano', 0, north, 0, 'False', 'False', 'Forward'))
-            for name, header, rows in (
-                ('raw', ',key,lon,lat,ca,captured_at,pano', raw),
-                (
-                    'postprocessed',
-                    ',key,easting,northing,unique_cluster,night,control_panel,view_direction',
-                    post,
-                ),
-            ):
-                with (folder / f'{name}.csv').open('w', newline='') as file:
-                    csv.writer(file).writerows([header.split(','), *rows])
-    return tmp_path
 
 
 def test_msls_official_subset(msls, recall):
@@ -529,18 +397,6 @@ def test_files_that_are_no_arrays(tmp_path):
 # --- Nordland
 
 
-@pytest.fixture
-def nordland(tmp_path, save_pictures):
-    """25 frames of two seasons; `frames` says which the folder of queries holds, by what names."""
-
-    def make(frames, names):
-        save_pictures(tmp_path, [f'ref/{i:07d}.jpg' for i in range(25)])
-        save_pictures(tmp_path, [f'query/{name:07d}.jpg' for name in names], frames, light=0.7)
-        return tmp_path
-
-    return make
-
-
 @pytest.mark.parametrize(
     ('frames', 'names'),
     [
@@ -612,20 +468,6 @@ def test_nordland_pictures_that_are_not_numbered(nordland, save_pictures):
 
 
 # --- positions in file names
-
-
-def utm_name(east, north, note=''):
-    return f'@{east:010.2f}@{north:010.2f}@54@S@035.68@0139.76@{note}@@@@@@@@.jpg'
-
-
-@pytest.fixture
-def tokyo(tmp_path, save_pictures):
-    positions = [(387_000.0, 0.0), (387_024.0, 0.0), (388_000.0, 0.0)]
-    save_pictures(tmp_path / 'database', [f'03814/{utm_name(*p)}' for p in positions])
-    for folder in ('queries', 'queries_v1', 'queries_v2'):
-        names = [utm_name(387_000, 7), utm_name(388_000, 0), utm_name(390_000, 0)]
-        save_pictures(tmp_path / folder, names, [1, 2, 9], light=0.7)
-    return tmp_path
 
 
 @pytest.mark.parametrize('name', ['tokyo247', 'sf_xl_v1', 'sf_xl_v2', 'utm'])
@@ -721,31 +563,3 @@ def test_the_published_size_is_not_remarked_on(listed, monkeypatch):
     published = dataclasses.replace(BENCHMARKS['sped'], published=(4, 3))
     monkeypatch.setitem(registry.BENCHMARKS, 'sped', published)
     assert 'published' not in open_benchmark('sped', root, lists=lists).protocol
-
-
-def test_command_measures_benchmarks(tiny_model, rendered_gsv, listed, tmp_path, capsys):
-    from training import evaluate
-
-    root, lists = listed('SPED', 'SPED', np.array([0, 1, 3]))
-    config = tmp_path / 'config.yaml'
-    config.write_text(f'data: {rendered_gsv}\ngsv: .\ncameras: ""\nclips: ""\n')
-    options = ['--config', str(config), '--precision', '0.5', '--lists', str(lists)]
-    evaluate.main([str(tiny_model), *options, '--benchmark', 'sped', str(root)])
-    lines = capsys.readouterr().out.splitlines()
-    assert any(line.startswith('sped: a hit is a reference that SPED_gt.npy') for line in lines)
-    assert any(line.split()[:2] == ['sped', '66.7'] for line in lines)
-    with pytest.raises(SystemExit):
-        evaluate.main([str(tiny_model), *options, '--benchmark', 'spde', str(root)])
-    assert "no benchmark is called 'spde'" in capsys.readouterr().err
-
-
-def test_pictures_are_read_a_bounded_number_ahead():
-    from training.evaluate import BATCH, READ_AHEAD, _read_ahead
-
-    read = []
-    batches = [[lambda i=i: read.append(i) or i] * BATCH for i in range(20 * READ_AHEAD)]
-    reading = _read_ahead(batches)
-    first = next(reading)
-    time.sleep(0.2)  # in which an unbounded reader would have read them all
-    assert len(read) <= (READ_AHEAD + 1) * BATCH
-    assert [first, *reading] == [[i] * BATCH for i in range(20 * READ_AHEAD)]

@@ -6,14 +6,14 @@ What loop closure asks: each picture is looked up among those taken a good while
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet, pictures_of
 from vpr_ros.errors import SourceError
-from vpr_ros.picture_folder import PictureFolder, read_picture
+from vpr_ros.evaluation.truth import Track, positives_by_pose
+from vpr_ros.picture_folder import PictureFolder
 from vpr_ros.pose_files import read_poses
 from vpr_ros.pose_lookup import lookup_in_table
 
@@ -59,9 +59,12 @@ def revisit_set(
             f'{poses} gives no picture of {pictures} a pose with an orientation; '
             f'{lookup.coverage()}'
         )
-    hits = _within(np.array(positions), np.array(orientations), radius_m, angle_deg)
+    track = Track(np.array(positions), np.array(orientations))
+    near = positives_by_pose(track, track, within_m=radius_m, within_deg=angle_deg)
     earlier = np.searchsorted(numbers, np.array(numbers) - apart)  # how many are old enough
-    truth = [np.flatnonzero(row[:count]) for row, count in zip(hits, earlier, strict=True)]
+    truth = [
+        rows[rows < count] for rows, count in zip(near, earlier, strict=True) if rows is not None
+    ]
     asked = [i for i, rows in enumerate(truth) if len(rows)]
     if not asked:
         raise SourceError(
@@ -76,18 +79,9 @@ def revisit_set(
         f'each picture with one more than {apart} before it within {radius_m:g} m and '
         f'{angle_deg:g} degrees, among all more than {apart} before it; a hit is such a one'
         f'{left_out}',
-        [partial(read_picture, path) for path in files],
-        [partial(read_picture, files[i]) for i in asked],
+        pictures_of(files),
+        pictures_of([files[i] for i in asked]),
         [truth[i] for i in asked],
         [truth[i] for i in asked],
         searched=earlier[asked],
     )
-
-
-def _within(
-    positions: np.ndarray, orientations: np.ndarray, radius_m: float, angle_deg: float
-) -> np.ndarray:
-    """Tell for every two poses, (N, N), whether they are near in place and orientation."""
-    distance = np.linalg.norm(positions[:, None] - positions[None], axis=2)
-    cosine = np.abs(orientations @ orientations.T).clip(0.0, 1.0)  # q and -q are one rotation
-    return (distance <= radius_m) & (2.0 * np.arccos(cosine) <= np.radians(angle_deg))

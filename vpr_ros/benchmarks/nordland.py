@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 
-from training.benchmarks.assembly import find_file, retrieval_set, subfolder
-from training.benchmarks.name_lists import read_listed
-from training.places import picture_files
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.assembly import find_file, retrieval_set, subfolder
+from vpr_ros.benchmarks.name_lists import read_listed
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.truth import positives_by_order
+from vpr_ros.picture_folder import picture_files
 
 LISTS = 'Nordland'
 EVERY = 10  # of the thinned protocol

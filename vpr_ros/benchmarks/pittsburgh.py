@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from scipy.io import loadmat
 
-from training.benchmarks.assembly import find_file, present, retrieval_set, rows_within
-from training.benchmarks.name_lists import read_listed
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.assembly import find_file, present, retrieval_set, rows_within
+from vpr_ros.benchmarks.name_lists import read_listed
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.errors import SourceError
 
 RADIUS_M = 25.0

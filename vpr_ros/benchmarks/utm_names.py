@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.benchmarks.assembly import retrieval_set, rows_within, subfolder
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.assembly import retrieval_set, rows_within, subfolder
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.errors import SourceError
 from vpr_ros.picture_folder import PICTURE_SUFFIXES
 

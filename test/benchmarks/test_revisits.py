@@ -2,7 +2,7 @@
 import cv2
 import pytest
 
-from training.benchmarks.revisits import revisit_set
+from vpr_ros.benchmarks.revisits import revisit_set
 from vpr_ros.errors import SourceError
 
 NO_TURN = (0.0, 0.0, 0.0, 1.0)

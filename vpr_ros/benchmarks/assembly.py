@@ -7,15 +7,13 @@ Every mistake is found before a network runs, and its text names the file, the v
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 from scipy.spatial import cKDTree
 
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet, pictures_of
 from vpr_ros.errors import SourceError
-from vpr_ros.picture_folder import read_picture
 
 
 def retrieval_set(
@@ -55,9 +53,7 @@ def retrieval_set(
             )
     return RetrievalSet(
         '', protocol(hit, truth, num_references=len(references)),
-        [partial(read_picture, path) for path in references],
-        [partial(read_picture, path) for path in queries],
-        truth, truth,
+        pictures_of(references), pictures_of(queries), truth, truth,
     )  # fmt: skip
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from training.benchmarks.assembly import present, required_file, retrieval_set
-from training.benchmarks.object_arrays import read_array
-from training.validation import RetrievalSet
+from vpr_ros.benchmarks.assembly import present, required_file, retrieval_set
+from vpr_ros.benchmarks.object_arrays import read_array
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.errors import SourceError
 
 

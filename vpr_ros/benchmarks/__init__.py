@@ -32,6 +32,6 @@ in the subfolders of it in which gsv-cities and MixVPR keep them. `folders` also
 and queries/.
 """
 
-from training.benchmarks.registry import BENCHMARKS, open_benchmark
+from vpr_ros.benchmarks.registry import BENCHMARKS, open_benchmark
 
 __all__ = ['BENCHMARKS', 'open_benchmark']
