@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -112,6 +113,17 @@ def test_ids_go_on_counting():
 
 def test_spacing_is_the_median_step():
     assert make_map().spacing_m == pytest.approx(np.sqrt(27))
+
+
+def test_saving_in_another_dtype_copies_a_block_at_a_time(tmp_path):
+    size, count = 256, 65_536
+    place_map = PlaceMap(ModelRef('net', 'a' * 64, size))
+    place_map.add(np.eye(1, size).repeat(count, axis=0), stamps_ns=np.arange(count))
+    tracemalloc.start()
+    place_map.save(tmp_path / 'map', dtype='float16')
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < count * size * 2 / 2  # bytes, half of all in float16
 
 
 @pytest.mark.parametrize('dtype', ['float32', 'float16'])

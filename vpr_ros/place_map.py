@@ -19,6 +19,7 @@ from typing import Any
 
 import faiss
 import numpy as np
+from numpy.lib import format as npy
 
 from vpr_ros import atomic_directory
 from vpr_ros.errors import MapError, MapModelMismatchError
@@ -299,7 +300,7 @@ class PlaceMap:
         if keyframes is None and self.directory is not None:
             keyframes = self.directory / KEYFRAMES
         with atomic_directory.replacing(target) as folder:
-            np.save(folder / DESCRIPTORS, np.ascontiguousarray(self.descriptors, dtype))
+            _save_descriptors(folder / DESCRIPTORS, self.descriptors, np.dtype(dtype))
             np.save(folder / PLACES, np.ascontiguousarray(self.places))
             (folder / IMAGES).write_text(_lines(self._images), encoding='utf-8')
             if keyframes is not None and Path(keyframes).is_dir():
@@ -350,7 +351,9 @@ class PlaceMap:
         place_map._descriptors = [descriptors]
         place_map._places = [places]
         place_map._images = images
-        for block in _blocks(descriptors):
+        # At once where that needs no copy: the index then takes its room once, not by doubling.
+        at_once = descriptors.dtype == np.float32
+        for block in [descriptors] if at_once else _blocks(descriptors):
             place_map._index.add(np.ascontiguousarray(block, np.float32))
         return place_map
 
@@ -399,6 +402,15 @@ def _consolidated(blocks: list[np.ndarray]) -> np.ndarray:
 def _blocks(descriptors: np.ndarray) -> Iterator[np.ndarray]:
     for start in range(0, len(descriptors), _CHECK_ROWS):
         yield descriptors[start : start + _CHECK_ROWS]
+
+
+def _save_descriptors(path: Path, descriptors: np.ndarray, dtype: np.dtype) -> None:
+    """Write what `numpy.save` would, without a copy of all in another dtype."""
+    header = {'descr': dtype.str, 'fortran_order': False, 'shape': descriptors.shape}
+    with path.open('wb') as file:
+        npy.write_array_header_1_0(file, header)
+        for block in _blocks(descriptors):
+            file.write(np.ascontiguousarray(block, dtype).data)
 
 
 def _lines(names: Sequence[str]) -> str:
