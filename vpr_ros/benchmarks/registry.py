@@ -14,6 +14,7 @@ from vpr_ros.benchmarks.folders import read_folders
 from vpr_ros.benchmarks.name_lists import read_listed
 from vpr_ros.benchmarks.pittsburgh import read_pittsburgh
 from vpr_ros.benchmarks.retrieval_set import RetrievalSet
+from vpr_ros.benchmarks.revisits import read_run
 from vpr_ros.benchmarks.utm_names import read_utm_names
 from vpr_ros.errors import SourceError
 
@@ -24,22 +25,85 @@ class Benchmark:
 
     Attributes:
         read: Makes the set from its folder and what `takes` names.
+        pictures: Where its pictures lie in that folder.
+        hit: What counts as a hit.
+        lists: Files that come apart from the pictures; they may lie in another folder, or in the
+            subfolders of it in which gsv-cities and MixVPR keep them.
         takes: Options of `open_benchmark` that it knows.
         published: References and queries of the published files, where these were looked at.
     """
 
     read: Callable[..., RetrievalSet]
-    takes: tuple[str, ...]
+    pictures: str
+    hit: str
+    lists: str = ''
+    takes: tuple[str, ...] = ()
     published: tuple[int, int] | None = None
 
 
+_METRES = 'within 25 m'
+_LISTS = '{dbImages,qImages,gt}.npy'
+_MSLS_PICTURES = 'train_val/{cph,sf}/{database,query}/images/'
+
+
 def _pittsburgh(split: str, published: tuple[int, int] | None = None) -> Benchmark:
-    return Benchmark(partial(read_pittsburgh, split), ('lists',), published)
+    return Benchmark(
+        partial(read_pittsburgh, split),
+        '000/..., queries_real/...',
+        _METRES,
+        lists=f'{split}.mat or {split}_{_LISTS}',
+        takes=('lists',),
+        published=published,
+    )
+
+
+def _msls(which: str, *, unmatched: bool, queries: int) -> Benchmark:
+    return Benchmark(
+        partial(msls.read_subset, unmatched=unmatched),
+        _MSLS_PICTURES,
+        f'{_METRES}; {which}',
+        lists='msls_val_{dbImages,qImages,qIdx,pIdx}.npy',
+        takes=('lists',),
+        published=(18_871, queries),
+    )
 
 
 def _listed(prefix: str, folder: str, references: int, queries: int) -> Benchmark:
-    read = partial(read_listed, prefix, folder=folder)
-    return Benchmark(read, ('lists',), (references, queries))
+    return Benchmark(
+        partial(read_listed, prefix, folder=folder),
+        'ref/, query/',
+        'as the lists say',
+        lists=f'{prefix}_{_LISTS}',
+        takes=('lists',),
+        published=(references, queries),
+    )
+
+
+def _positions_in_names(queries: str) -> Benchmark:
+    return Benchmark(
+        partial(read_utm_names, queries=queries),
+        f'database/, {queries}/, names @UTM_east@UTM_north@...',
+        _METRES,
+        takes=('radius_m',),
+    )
+
+
+def _two_walks(references: tuple[str, ...], queries: tuple[str, ...]) -> Benchmark:
+    return Benchmark(
+        partial(read_folders, references=references, queries=queries),
+        ', '.join(' or '.join(f'{name}/' for name in names) for names in (references, queries)),
+        'within 2 pictures',
+        takes=('tolerance',),
+    )
+
+
+def _one_run(poses: str, *, apart: int) -> Benchmark:
+    return Benchmark(
+        partial(read_run, poses=poses, apart=apart),
+        f'rgb/, {poses}',
+        f'within 0.5 m and 30 degrees, more than {apart} pictures before',
+        takes=('radius_m',),
+    )
 
 
 BENCHMARKS = {
@@ -49,22 +113,41 @@ BENCHMARKS = {
     'pitts250k_train': _pittsburgh('pitts250k_train'),
     'pitts250k_val': _pittsburgh('pitts250k_val'),
     'pitts250k_test': _pittsburgh('pitts250k_test', (83_952, 8_280)),
-    'msls_val': Benchmark(partial(msls.read_subset, unmatched=False), ('lists',), (18_871, 740)),
-    'msls_val_747': Benchmark(
-        partial(msls.read_subset, unmatched=True), ('lists',), (18_871, 747)
+    'msls_val': _msls('the official 740 queries', unmatched=False, queries=740),
+    'msls_val_747': _msls('the 740 and the 7 without a hit', unmatched=True, queries=747),
+    'msls_val_all': Benchmark(
+        msls.read_all,
+        f'{_MSLS_PICTURES}, raw.csv and postprocessed.csv above them',
+        f'{_METRES}; all queries, about 11,000',
     ),
-    'msls_val_all': Benchmark(msls.read_all, ()),
-    'nordland_2760': Benchmark(nordland.read_thinned, ('lists',), (27_592, 2_760)),
-    'nordland_27592': Benchmark(nordland.read_full, (), (27_592, 27_592)),
+    'nordland_2760': Benchmark(
+        nordland.read_thinned,
+        'ref/, query/, numbered',
+        'within 1 frame; each 10th is asked',
+        lists=f'none, or Nordland_{_LISTS}',
+        takes=('lists',),
+        published=(27_592, 2_760),
+    ),
+    'nordland_27592': Benchmark(
+        nordland.read_full,
+        'ref/, query/, numbered',
+        'within 10 frames; all are asked',
+        published=(27_592, 27_592),
+    ),
     'sped': _listed('SPED', 'SPED', 607, 607),
     'essex3in1': _listed('ESSEX', 'ESSEX', 210, 210),
     'cross_season': _listed('CrossSeason', 'CrossSeason', 191, 191),
     'inria_holidays': _listed('Inria', 'InriaHolidays', 512, 300),
-    'tokyo247': Benchmark(read_utm_names, ('radius_m',)),
-    'sf_xl_v1': Benchmark(partial(read_utm_names, queries='queries_v1'), ('radius_m',)),
-    'sf_xl_v2': Benchmark(partial(read_utm_names, queries='queries_v2'), ('radius_m',)),
-    'utm': Benchmark(read_utm_names, ('radius_m',)),
-    'folders': Benchmark(read_folders, ('tolerance',)),
+    'tokyo247': _positions_in_names('queries'),
+    'sf_xl_v1': _positions_in_names('queries_v1'),
+    'sf_xl_v2': _positions_in_names('queries_v2'),
+    'utm': _positions_in_names('queries'),
+    'gardens_point_day': _two_walks(('day_left',), ('day_right',)),
+    'gardens_point_night': _two_walks(('day_right',), ('night_right',)),
+    'gardens_point_day_night': _two_walks(('day_left',), ('night_right',)),
+    'folders': _two_walks(('reference', 'ref', 'database'), ('query', 'queries')),
+    'red_kitchen': _one_run('poses_tum.txt', apart=150),
+    'tum_fr1_desk': _one_run('groundtruth.txt', apart=100),
 }
 
 
@@ -79,23 +162,27 @@ def open_benchmark(
     """Read a benchmark; its pictures are found, not yet read.
 
     Args:
-        name: A key of `BENCHMARKS`, see `vpr_ros.benchmarks`.
+        name: A key of `BENCHMARKS`.
         root: Folder of its pictures.
         lists: Folder of its .npy or .mat files, if not there; sets without such files ignore it.
-        radius_m: Largest distance of a hit, metres, where positions are in file names (25).
-        tolerance: Pictures either side that count, of `folders` (2).
+        radius_m: Largest distance of a hit, metres, of those that take it.
+        tolerance: Pictures either side that count, of those that take it.
 
     Raises:
         FileNotFoundError: A folder, a file or a picture is not there.
-        SourceError: An unknown name, or a file that cannot be used.
-        ValueError: An option that this benchmark does not have, or a negative one.
+        SourceError: An unknown name, an option that this benchmark does not have, or a file that
+            cannot be used.
+        ValueError: A negative option.
     """
     if name not in BENCHMARKS:
         raise SourceError(f'no benchmark is called {name!r}; there are {", ".join(BENCHMARKS)}')
     benchmark = BENCHMARKS[name]
     for option, value in (('radius_m', radius_m), ('tolerance', tolerance)):
         if value is not None and option not in benchmark.takes:
-            raise ValueError(f'{name} has its own rule of what is a hit: {option} does not apply')
+            raise SourceError(
+                f'{name} has its own rule of what is a hit, {benchmark.hit}: {option} does not '
+                'apply, leave it out'
+            )
     for folder in (root, lists):
         if folder is not None and not Path(folder).is_dir():
             raise FileNotFoundError(f'there is no folder {folder} to read {name} from')
@@ -103,13 +190,18 @@ def open_benchmark(
         'lists': Path(lists) if lists else None, 'radius_m': radius_m, 'tolerance': tolerance
     }  # fmt: skip
     options = {key: given[key] for key in benchmark.takes if given[key] is not None}
-    asked = benchmark.read(Path(root), **options)
-    return replace(asked, name=name, protocol=asked.protocol + _if_unlike(benchmark, asked))
+    asked = replace(benchmark.read(Path(root), **options), name=name)
+    unlike = unlike_published(asked)
+    return replace(asked, protocol=f'{asked.protocol}, {unlike}') if unlike else asked
 
 
-def _if_unlike(benchmark: Benchmark, asked: RetrievalSet) -> str:
-    """Warn that numbers on this set do not compare with published ones."""
-    published = benchmark.published
+def unlike_published(asked: RetrievalSet) -> str:
+    """Say that a benchmark has another size than its published files.
+
+    Returns:
+        A clause; empty where the sizes agree, or that of the published files is not known here.
+    """
+    published = BENCHMARKS[asked.name].published
     if published is None or published == (len(asked.references), len(asked.queries)):
         return ''
-    return f', unlike the published set of {published[1]} queries among {published[0]} references'
+    return f'unlike the published set of {published[1]} queries among {published[0]} references'

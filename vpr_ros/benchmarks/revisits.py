@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from vpr_ros.benchmarks.assembly import subfolder
 from vpr_ros.benchmarks.retrieval_set import RetrievalSet, pictures_of
 from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.truth import Track, positives_by_pose
@@ -85,3 +86,14 @@ def revisit_set(
         [truth[i] for i in asked],
         searched=earlier[asked],
     )
+
+
+def read_run(root: Path, *, poses: str, apart: int, radius_m: float = RADIUS_M) -> RetrievalSet:
+    """Read the revisits of a folder that holds `rgb/` and a pose file of that name.
+
+    Raises:
+        FileNotFoundError: One of both is not there.
+        SourceError: As `revisit_set`.
+        ValueError: The same.
+    """
+    return revisit_set(subfolder(root, 'rgb'), root / poses, apart=apart, radius_m=radius_m)

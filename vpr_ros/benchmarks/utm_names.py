@@ -18,9 +18,7 @@ from vpr_ros.picture_folder import PICTURE_SUFFIXES
 RADIUS_M = 25.0
 
 
-def read_utm_names(
-    root: Path, *, queries: str = 'queries', radius_m: float = RADIUS_M
-) -> RetrievalSet:
+def read_utm_names(root: Path, *, queries: str, radius_m: float = RADIUS_M) -> RetrievalSet:
     """Read database/ and a folder of queries, subfolders included.
 
     Args:
