@@ -2,6 +2,7 @@
 import cv2
 import pytest
 
+from vpr_ros.benchmarks import open_benchmark
 from vpr_ros.benchmarks.revisits import revisit_set
 from vpr_ros.errors import SourceError
 
@@ -61,9 +62,15 @@ def test_apart_is_no_negative_number(tmp_path):
         revisit_set(tmp_path, tmp_path / 'poses.txt', apart=-1)
 
 
-def test_the_runs_at_hand(vpr_data):
-    kitchen, desk = vpr_data / 'red_kitchen', vpr_data / 'tum_fr1_desk'
-    asked = revisit_set(kitchen / 'rgb', kitchen / 'poses_tum.txt', apart=150)
-    assert len(asked.queries) == 445
-    asked = revisit_set(desk / 'rgb', desk / 'groundtruth.txt', apart=100)
-    assert len(asked.queries) == 288
+@pytest.mark.parametrize(('name', 'queries'), [('red_kitchen', 445), ('tum_fr1_desk', 288)])
+def test_the_runs_at_hand(vpr_data, name, queries):
+    assert len(open_benchmark(name, vpr_data / name).queries) == queries
+
+
+def test_a_run_without_pictures_or_poses(tmp_path):
+    with pytest.raises(FileNotFoundError, match='has no rgb/; give the folder that holds it'):
+        open_benchmark('red_kitchen', tmp_path)
+    (tmp_path / 'rgb').mkdir()
+    (tmp_path / 'rgb' / '0.png').touch()
+    with pytest.raises(FileNotFoundError, match=r'no pose file at .*/poses_tum.txt'):
+        open_benchmark('red_kitchen', tmp_path)

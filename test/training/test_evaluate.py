@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import json
 import shutil
 from pathlib import Path
 
+import cv2
 import lightning
 import numpy as np
 import pytest
@@ -14,7 +16,9 @@ from training.evaluate import Answers, answer, choose_threshold
 from training.models import build_network
 from training.module import PlaceRecognition
 from training.validation import step_set
-from vpr_ros.benchmarks.retrieval_set import RetrievalSet, traverse_set
+from vpr_ros import cli
+from vpr_ros.benchmarks import open_benchmark
+from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 from vpr_ros.extractor import read_model_info
 
 
@@ -126,8 +130,30 @@ def test_the_shortcut_of_training_gives_the_recall_of_the_runtime(rendered_gsv, 
     assert 0 < np.mean(recalls) < 1, 'the sets tell networks apart'
 
 
-def test_traverses_are_matched_by_number(rendered_gsv):
-    folder = next((rendered_gsv / 'Images').iterdir())
-    asked = traverse_set(folder, folder, tolerance=1)
-    assert [rows.tolist() for rows in asked.truth[:2]] == [[0, 1], [0, 1, 2]]
-    assert len(asked.queries) == len(asked.references) == len(asked.truth)
+def test_benchmarks_give_what_the_command_of_the_runtime_gives(
+    tiny_model, rendered_gsv, textured_pictures, tmp_path, capsys
+):
+    for folder, light, order in (('reference', 1.0, range(6)), ('query', 0.7, (5, 1, 2, 3, 4, 0))):
+        (tmp_path / folder).mkdir()
+        for i, rgb in enumerate(textured_pictures(6)[list(order)]):
+            picture = (rgb[..., ::-1] * light).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / folder / f'{i}.png'), picture)
+    command = ['evaluate', 'benchmark', 'folders', '--data', tmp_path, '--out', tmp_path / 'out']
+    assert cli.main([*map(str, command), '--model', str(tiny_model), '--device', 'cpu']) == 0
+    metrics = json.loads((tmp_path / 'out' / 'metrics.json').read_text())
+    asked = open_benchmark('folders', tmp_path)
+    recall = answer(evaluate.open_model(str(tiny_model), []), asked).recall_at_1
+    assert metrics['recall@1'] == recall == pytest.approx(4 / 6)
+    assert metrics['protocol'] == asked.protocol
+
+    capsys.readouterr()
+    config = tmp_path / 'config.yaml'
+    config.write_text(f'data: {rendered_gsv}\ngsv: .\ncameras: ""\nclips: ""\n')
+    options = [str(tiny_model), '--config', str(config), '--precision', '0.5']
+    evaluate.main([*options, '--benchmark', 'folders', str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith(f'folders: {asked.protocol}') for line in lines)
+    assert any(line.split()[:2] == ['folders', '66.7'] for line in lines)
+    with pytest.raises(SystemExit):
+        evaluate.main([*options, '--benchmark', 'folder', str(tmp_path)])
+    assert "no benchmark is called 'folder'" in capsys.readouterr().err

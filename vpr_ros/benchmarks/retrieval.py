@@ -109,7 +109,7 @@ def _describe(
         for batch in progress:
             descriptors = np.ascontiguousarray(describer.extract_batch(batch), np.float32)
             file.write(descriptors.data)
-    return np.memmap(path, np.float32, 'r', shape=(len(pictures), describer.ref.descriptor_size))
+    return np.memmap(path, np.float32, 'r').reshape(len(pictures), -1)
 
 
 def _read_ahead(batches: Sequence[Sequence[Picture]]) -> Iterator[list[np.ndarray]]:
