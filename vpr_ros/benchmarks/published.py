@@ -18,7 +18,8 @@ class Row:
         method: Its name, with what it is made of or how long its descriptors are.
         recall: Recall@1, or @1 and @5, or @1, @5 and @10, percent, as printed.
         source: Where they are printed.
-        remark: Where the protocol differs from that of the set, or what is not known of it.
+        remark: Where its protocol differs from that of the set, or what is not known of it, or
+            how else the figure is to be read.
     """
 
     method: str
@@ -44,7 +45,7 @@ _MIXVPR = 'README of amaralibey/MixVPR'
 _MIXVPR_PAPER = 'paper of MixVPR, WACV 2023'
 _TABLES = 'tables in the papers of CricaVPR, MutualVPR and UniPR-3D'
 _MUTUALVPR = 'table in the paper of MutualVPR'
-_CONVAP = 'amaralibey/gsv-cities'
+_CONVAP = 'repository amaralibey/gsv-cities'
 _LIGHTWEIGHT = 'README of nadhiranoor/Lightweight-MixVPR'
 _DINOMIX = 'README of GaoShuang98/DINO-Mix'
 _DINOMIX_LOG = 'test log in GaoShuang98/DINO-Mix'
@@ -231,7 +232,7 @@ PUBLISHED = {
             Row('DINO-Mix, ViT-B', (91.75,), _DINOMIX_LOG),
             Row(
                 'ClusVPR, 4096 values', (87.5, 91.5), _CLUSVPR,
-                'references near a better one are left out (non-maximum suppression)',
+                'matches are thinned by non-maximum suppression',
             ),
             Row('CosPlace, 512 values', (76.5,), _MUTUALVPR),
             Row('EigenPlaces, 512 values', (84.8,), _MUTUALVPR),

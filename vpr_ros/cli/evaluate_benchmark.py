@@ -49,13 +49,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         metavar='N',
         help='query i is right within N pictures of reference i, of pairs of walks',
     )
-    parser.add_argument(
-        '--batch',
-        type=positive,
-        default=16,
-        metavar='N',
-        help='pictures described at once (default %(default)s)',
-    )
+    parser.add_argument('--batch', type=positive, metavar='N', help='pictures described at once')
     parser.add_argument('--out', type=Path, metavar='DIR', help='metrics.json goes here')
     add_fail_under(parser, [f'recall@{k}' for k in RECALL_AT])
     parser.set_defaults(run=run)
@@ -64,7 +58,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
 def run(args: argparse.Namespace) -> int:
     """Show the names, or measure, print and write."""
     from vpr_ros.benchmarks import open_benchmark
-    from vpr_ros.benchmarks.retrieval import Describer, look_up
+    from vpr_ros.benchmarks.retrieval import BATCH, Describer, look_up
     from vpr_ros.evaluation.metrics import recall_at_k
     from vpr_ros.extractor import DescriptorExtractor
     from vpr_ros.resources import default_model
@@ -85,7 +79,7 @@ def run(args: argparse.Namespace) -> int:
     if args.out is not None:
         args.out.mkdir(parents=True, exist_ok=True)
     describer = Describer(model, extractor.extract_batch)
-    found = look_up(describer, asked, top_k=max(RECALL_AT), batch_size=args.batch)
+    found = look_up(describer, asked, top_k=max(RECALL_AT), batch_size=args.batch or BATCH)
     recall = recall_at_k(found.rows, asked.truth, RECALL_AT)
     metrics = {
         'schema_version': SCHEMA_VERSION,
