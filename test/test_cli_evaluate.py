@@ -271,6 +271,38 @@ def test_several_cameras_are_one_run(tmp_path, tiny_model, textured_pictures):
                '--topic', '/left', '--no-truth', '--out', tmp_path / 'out') == 2  # fmt: skip
 
 
+def test_a_video_is_a_query(folders, tiny_model, textured_pictures):
+    path = folders / 'query.avi'
+    video = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*'MJPG'), 10, (160, 120))
+    for rgb in textured_pictures(12)[2:8]:
+        video.write(np.ascontiguousarray(rgb[..., ::-1]))
+    video.release()
+    pairs = folders / 'pairs.csv'
+    names = [f'query.avi {i / 10:.3f} s,{i + 2:03}.png' for i in range(6)]
+    pairs.write_text('\n'.join(['query,reference', *names]))
+    assert run('--query', path, '--reference', folders / 'reference', '--pairs', pairs, '--out',
+               folders / 'out', '--model', tiny_model) == 0  # fmt: skip
+    assert metrics_in(folders / 'out')['recall@1'] == 1.0
+
+
+@pytest.mark.parametrize('kind', ['tum', 'kitti', 'csv'])
+def test_every_kind_of_pose_file(folders, tiny_model, kind):
+    """Numbered pictures, a place every two metres."""
+    rows = {
+        'tum': [f'{i} {2.0 * i} 0 0 0 0 0 1' for i in range(12)],
+        'kitti': [f'1 0 0 {2.0 * i} 0 1 0 0 0 0 1 0' for i in range(12)],
+        'csv': ['image,x,y,z', *(f'{i:03}.png,{2.0 * i},0,0' for i in range(12))],
+    }[kind]
+    poses = folders / f'poses.{"csv" if kind == "csv" else "txt"}'
+    poses.write_text('\n'.join(rows) + '\n')
+    assert run('--query', folders / 'query', '--reference', folders / 'reference', '--poses',
+               poses, '--reference-poses', poses, '--within', 1, '--out', folders / 'out',
+               '--model', tiny_model) == 0  # fmt: skip
+    metrics = metrics_in(folders / 'out')
+    assert metrics['recall@1'] == pytest.approx(11 / 12)
+    assert metrics['position_error_m.max'] == pytest.approx(0)
+
+
 @pytest.fixture(params=['tum_fr1_desk', 'gardens_point'])
 def real_run(request, vpr_data, tmp_path):
     """A folder of real pictures with times or numbers, and how it is judged."""
