@@ -34,7 +34,9 @@ ARROWS = {
     'retrieval_pose': 'place_map',
     'recognizer': 'errors extractor picture_quality place_map retrieval_pose',
     # measuring it
-    'evaluation': 'errors extractor place_map recognizer',
+    'evaluation': (
+        'errors frames latency picture_folder place_map pose_lookup poses prefetch recognizer'
+    ),
     # making maps
     'conversions': 'errors',
     'poses': 'errors',
@@ -62,9 +64,9 @@ ARROWS = {
         'place_map pose_lookup poses recognizer replay resources sources'
     ),
     'cli': (
-        'errors bags benchmarks demo evaluation extractor frames latency map_builder '
-        'picture_folder place_map pose_files pose_lookup prefetch recognizer replay resources '
-        'sources'
+        'errors bag_messages bag_poses bags benchmarks demo evaluation extractor frames hashing '
+        'latency map_builder model_ref picture_folder place_map pose_files pose_lookup recognizer '
+        'replay resources sources'
     ),
 }
 

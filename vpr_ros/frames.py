@@ -13,6 +13,25 @@ from typing import Any, Protocol
 import numpy as np
 
 
+class PictureRef(Protocol):
+    """Which picture of a source, without the picture itself; see `Frame`."""
+
+    @property
+    def index(self) -> int:
+        """Its place in the source."""
+        ...
+
+    @property
+    def stamp_ns(self) -> int:
+        """Nanoseconds."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """File name, or topic or video and time."""
+        ...
+
+
 @dataclass(frozen=True)
 class Frame:
     """One picture of a source, not decoded yet.
@@ -23,12 +42,14 @@ class Frame:
         name: File name, or topic or video and time.
         decode: Returns uint8 RGB (H, W, 3). A video's must be called before the next frame is
             taken from the source.
+        camera: Number of the camera.
     """
 
     index: int
     stamp_ns: int
     name: str
     decode: Callable[[], np.ndarray]
+    camera: int = 0
 
     @functools.cached_property
     def rgb(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ class Latency:
 
     p50_ms: float
     p95_ms: float
+    p99_ms: float
     max_ms: float
 
     def __str__(self) -> str:
@@ -26,9 +28,9 @@ class Latency:
 def latency_of(durations_s: Sequence[float]) -> Latency:
     """Summarise durations given in seconds."""
     if len(durations_s) == 0:
-        return Latency(float('nan'), float('nan'), float('nan'))
-    p50, p95, worst = np.percentile(np.asarray(durations_s) * 1e3, (50, 95, 100))
-    return Latency(float(p50), float(p95), float(worst))
+        return Latency(*[math.nan] * 4)
+    percentiles = np.percentile(np.asarray(durations_s) * 1e3, (50, 95, 99, 100))
+    return Latency(*map(float, percentiles))
 
 
 def time_calls(call: Callable[[], object], *, runs: int, warm_up: int = 3) -> Latency:

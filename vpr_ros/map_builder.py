@@ -46,6 +46,7 @@ class BuildReport:
 
     Attributes:
         place_map: The finished map, as saved.
+        pictures: (N,) int64, index in the source of the picture that became each place.
         num_frames: Pictures in the source.
         dropped: Pictures that were wanted but could not be used, by reason.
         num_resumed: Places that an earlier, interrupted build had done.
@@ -53,6 +54,7 @@ class BuildReport:
     """
 
     place_map: PlaceMap
+    pictures: np.ndarray
     num_frames: int
     dropped: Counter[str]
     num_resumed: int
@@ -136,7 +138,12 @@ def build_map(
         place_map.save(directory, keyframes=spool.keyframes if options.picture_height else None)
         spool.discard()
     return BuildReport(
-        place_map, reader.num_frames, reader.dropped, num_resumed, time.monotonic() - begin
+        place_map=place_map,
+        pictures=np.array([place.index for place in places], np.int64),
+        num_frames=reader.num_frames,
+        dropped=reader.dropped,
+        num_resumed=num_resumed,
+        seconds=time.monotonic() - begin,
     )
 
 
@@ -199,5 +206,6 @@ def _assemble(
         positions=np.array([place.position for place in places]),
         orientations_xyzw=np.array([place.orientation_xyzw for place in places]),
         images=[place.name for place in places],
+        cameras=np.array([place.camera for place in places], np.uint16),
     )
     return place_map

@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 import logging
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +86,7 @@ class NewPlace:
         name: Its name in the map.
         position: (3,) metres; NaN: unknown.
         orientation_xyzw: (4,) unit quaternion; NaN: unknown.
+        camera: Number of the camera.
     """
 
     index: int
@@ -93,6 +94,7 @@ class NewPlace:
     name: str
     position: np.ndarray
     orientation_xyzw: np.ndarray
+    camera: int
 
 
 class PlaceReader:
@@ -141,10 +143,11 @@ class PlaceReader:
             SourceError: The source cannot be read.
             MapError: The source does not give the places again that were done.
         """
-        selector = self._selector()
+        selectors: defaultdict[int, Selector] = defaultdict(self._selector)  # one a camera
         row = 0
         for frame in itertools.islice(self._source.frames(), 0, None, self._options.every):
             self._count(frame)
+            selector = selectors[frame.camera]
             pose = self._pose_of(frame)
             if pose is None or not selector.wants(*pose):
                 continue
@@ -214,7 +217,7 @@ class PlaceReader:
     def _new_place(self, frame: Frame, row: int, pose: tuple[np.ndarray, np.ndarray]) -> NewPlace:
         kept = self._options.picture_height > 0
         name = f'{KEYFRAMES}/{_picture_name(row)}' if kept else frame.name
-        return NewPlace(frame.index, frame.stamp_ns, name, *pose)
+        return NewPlace(frame.index, frame.stamp_ns, name, *pose, frame.camera)
 
     def _prepared(self, rgb: np.ndarray | None, row: int) -> np.ndarray | None:
         if rgb is None:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vpr_ros.errors import SourceError
-from vpr_ros.frames import Frame, Source
+from vpr_ros.frames import PictureRef, Source
 from vpr_ros.pose_files import PoseTable
 from vpr_ros.poses import NS_PER_S, Trajectory
 
@@ -22,7 +22,7 @@ _UNKNOWN: Pose = (np.full(3, np.nan), np.full(4, np.nan))
 class PoseLookup(Protocol):
     """Knows where pictures were taken."""
 
-    def pose_of(self, frame: Frame) -> Pose:
+    def pose_of(self, frame: PictureRef) -> Pose:
         """Return position and orientation of a picture; NaN: unknown."""
         ...
 
@@ -38,14 +38,23 @@ class PoseLookup(Protocol):
 class PosesByTime:
     """Poses interpolated at the pictures' stamps."""
 
-    def __init__(self, trajectory: Trajectory, *, max_gap_s: float) -> None:
-        """Remember the trajectory and how long a gap may be bridged, seconds."""
+    def __init__(
+        self, trajectory: Trajectory, *, max_gap_s: float, time_offset_s: float = 0.0
+    ) -> None:
+        """Remember the trajectory.
+
+        Args:
+            trajectory: The poses.
+            max_gap_s: Longest time between two poses that is bridged, seconds.
+            time_offset_s: How far the clock of the poses is ahead of that of the pictures.
+        """
         self._trajectory = trajectory
         self._max_gap_s = max_gap_s
+        self._time_offset_ns = round(time_offset_s * NS_PER_S)
 
-    def pose_of(self, frame: Frame) -> Pose:
+    def pose_of(self, frame: PictureRef) -> Pose:
         """Return the pose at the picture's stamp."""
-        stamps = np.array([frame.stamp_ns], np.int64)
+        stamps = np.array([frame.stamp_ns + self._time_offset_ns], np.int64)
         positions, orientations = self._trajectory.at(stamps, max_gap_s=self._max_gap_s)
         return positions[0], orientations[0]
 
@@ -60,6 +69,7 @@ class PosesByTime:
         return {
             'poses_sha256': _sha256(track.stamps_ns, track.positions, track.orientations_xyzw),
             'max_pose_gap_s': self._max_gap_s,
+            'time_offset_ns': self._time_offset_ns,
         }
 
 
@@ -81,7 +91,7 @@ class PosesByRow:
                 'with stamps or a CSV file with image names'
             )
 
-    def pose_of(self, frame: Frame) -> Pose:
+    def pose_of(self, frame: PictureRef) -> Pose:
         """Return the pose of the picture's row."""
         row = frame.index
         if self._by_number:
@@ -115,7 +125,7 @@ class PosesByName:
             twice = next(name for name in names if names.count(name) > 1)
             raise SourceError(f'{table.path} names the picture {twice} twice')
 
-    def pose_of(self, frame: Frame) -> Pose:
+    def pose_of(self, frame: PictureRef) -> Pose:
         """Return the pose of the row that names the picture."""
         row = self._rows.get(frame.name)
         if row is None:
@@ -134,8 +144,16 @@ class PosesByName:
         return {'poses_sha256': _sha256(names, table.positions, table.orientations_xyzw)}
 
 
-def lookup_in_table(table: PoseTable, source: Source, *, max_gap_s: float) -> PoseLookup:
+def lookup_in_table(
+    table: PoseTable, source: Source, *, max_gap_s: float, time_offset_s: float = 0.0
+) -> PoseLookup:
     """Match a pose file with a source in the way its columns ask for.
+
+    Args:
+        table: The poses.
+        source: The pictures.
+        max_gap_s: As in `PosesByTime`; rows without times do not need it.
+        time_offset_s: Likewise.
 
     Raises:
         SourceError: Rows without stamps or names do not fit the number of pictures, or the poses
@@ -146,7 +164,7 @@ def lookup_in_table(table: PoseTable, source: Source, *, max_gap_s: float) -> Po
     if table.stamps_ns is not None:
         if not source.has_times:
             _check_whole(table, table.stamps_ns, source)
-        return PosesByTime(table.trajectory, max_gap_s=max_gap_s)
+        return PosesByTime(table.trajectory, max_gap_s=max_gap_s, time_offset_s=time_offset_s)
     return PosesByRow(table, source)
 
 

@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import heapq
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,16 +16,26 @@ import numpy as np
 
 from vpr_ros.bag_messages import IMAGE
 from vpr_ros.bag_poses import BagPoses, read_bag_poses
-from vpr_ros.bags import Bag, is_bag
+from vpr_ros.bags import Bag, Topic, is_bag
 from vpr_ros.conversions import rgb_from_compressed, rgb_from_image
 from vpr_ros.errors import EncodingError, SourceError
 from vpr_ros.frames import Frame, Source, files_sha256
 from vpr_ros.picture_folder import PICTURE_SUFFIXES, PictureFolder
 from vpr_ros.poses import NS_PER_S
 
-__all__ = ['BagSource', 'Frame', 'PictureFolder', 'Source', 'VideoFile', 'open_source']
+__all__ = [
+    'AnySource',
+    'BagSource',
+    'Frame',
+    'PictureFolder',
+    'Source',
+    'VideoFile',
+    'open_source',
+]
 
 logger = logging.getLogger(__name__)
+
+TopicNames = str | Sequence[str] | None
 
 _VIDEO_SHORTFALL = 0.9  # of the promised frames; containers promise by duration, not by count
 
@@ -91,41 +103,63 @@ class VideoFile:
 
 
 class BagSource:
-    """The pictures of one topic of a rosbag2."""
+    """The pictures of one topic of a rosbag2, or of several, each a camera of its own.
+
+    Attributes:
+        path: The bag.
+        stamps: `header` or `record`.
+        topics: Of the pictures; their positions are the numbers of the cameras.
+    """
 
     is_numbered = False
     has_times = True
 
     def __init__(
-        self, path: str | Path, *, topic: str | None = None, stamps: str = 'header'
+        self, path: str | Path, *, topic: TopicNames = None, stamps: str = 'header'
     ) -> None:
-        """Open the bag once to choose the topic.
+        """Open the bag once to choose the topics.
 
         Args:
             path: The bag's folder or its one file.
-            topic: Topic of the pictures; None: the only one there is.
+            topic: Topic of the pictures, or one for each camera; None: the only one there is.
             stamps: `header` or `record`, as in `Bag`.
 
         Raises:
             FileNotFoundError: No such path.
-            SourceError: No bag, or no such topic, or several and none was named.
+            SourceError: No bag, or no such topic, or several and none was named, or one twice.
         """
         self.path = Path(path)
         self.stamps = stamps
+        names = [topic] if topic is None or isinstance(topic, str) else list(topic)
         with Bag(self.path, stamps) as bag:
-            self.topic = bag.picture_topic(topic)
+            self.topics = tuple(bag.picture_topic(name) for name in names)
+        if len(set(self.topics)) < len(self.topics):
+            twice = ', '.join(topic.name for topic in self.topics)
+            raise SourceError(f'{self.path}: a topic is named twice (--topic): {twice}')
+
+    @property
+    def topic(self) -> Topic:
+        """Topic of the first camera."""
+        return self.topics[0]
 
     @property
     def num_frames(self) -> int:
         """Number of pictures."""
-        return self.topic.count
+        return sum(topic.count for topic in self.topics)
 
     def frames(self) -> Iterator[Frame]:
-        """Yield the pictures in the order of recording."""
-        with Bag(self.path, self.stamps) as bag:
-            for index, (stamp_ns, msg) in enumerate(bag.messages(self.topic)):
-                name = f'{self.topic.name} {stamp_ns / NS_PER_S:.3f} s'
-                yield Frame(index, stamp_ns, name, functools.partial(self._decode, msg, index))
+        """Yield the pictures in the order of recording; of several cameras in that of stamps."""
+        with contextlib.ExitStack() as opened:
+            cameras = []
+            for topic in self.topics:
+                bag = opened.enter_context(Bag(self.path, self.stamps))  # each at its own position
+                cameras.append(_with_topic(bag, topic))
+            merged = heapq.merge(*cameras, key=lambda message: message[0])
+            for index, (stamp_ns, topic, msg) in enumerate(merged):
+                camera = self.topics.index(topic)
+                name = f'{topic.name} {stamp_ns / NS_PER_S:.3f} s'
+                decode = functools.partial(self._decode, topic, msg, index)
+                yield Frame(index, stamp_ns, name, decode, camera)
 
     def poses(
         self, topic: str | None = None, *, origin: np.ndarray | None = None
@@ -149,28 +183,34 @@ class BagSource:
         return {
             'bag': str(self.path.resolve()),
             'files_sha256': files_sha256(files),
-            'topic': self.topic.name,
+            'topics': [topic.name for topic in self.topics],
             'stamps': self.stamps,
         }
 
-    def _decode(self, msg: Any, index: int) -> np.ndarray:
-        rgb_from_msg = rgb_from_image if self.topic.msgtype == IMAGE else rgb_from_compressed
+    def _decode(self, topic: Topic, msg: Any, index: int) -> np.ndarray:
+        rgb_from_msg = rgb_from_image if topic.msgtype == IMAGE else rgb_from_compressed
         try:
             return rgb_from_msg(msg)
         except EncodingError as error:
-            raise SourceError(
-                f'{self.path}: picture {index} of {self.topic.name}: {error}'
-            ) from error
+            raise SourceError(f'{self.path}: picture {index} of {topic.name}: {error}') from error
+
+
+AnySource = PictureFolder | VideoFile | BagSource
+
+
+def _with_topic(bag: Bag, topic: Topic) -> Iterator[tuple[int, Topic, Any]]:
+    for stamp_ns, msg in bag.messages(topic):
+        yield stamp_ns, topic, msg
 
 
 def open_source(
-    path: str | Path, *, topic: str | None = None, stamps: str = 'header'
-) -> PictureFolder | VideoFile | BagSource:
+    path: str | Path, *, topic: TopicNames = None, stamps: str = 'header'
+) -> AnySource:
     """Open whatever `path` is.
 
     Args:
         path: A folder of pictures, a video, or a rosbag2 (folder, .mcap or .db3).
-        topic: Topic of the pictures in a bag; None: the only one there is.
+        topic: Topic of the pictures in a bag, or one for each camera; None: the only one there is.
         stamps: Times in a bag: `header` or `record`.
 
     Raises:
@@ -182,8 +222,9 @@ def open_source(
         raise FileNotFoundError(f'no folder, video or bag at {path}')
     if is_bag(path) or path.suffix == '.bag':
         return BagSource(path, topic=topic, stamps=stamps)
-    if topic is not None:
-        raise SourceError(f'{path} is no rosbag2, so it has no topic {topic} (--topic)')
+    if topic:
+        names = topic if isinstance(topic, str) else ', '.join(topic)
+        raise SourceError(f'{path} is no rosbag2, so it has no topic {names} (--topic)')
     if path.is_dir():
         return PictureFolder(path)
     if path.suffix.lower() in PICTURE_SUFFIXES:

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 
 from vpr_ros import __version__
-from vpr_ros.cli import demo, evaluate, evaluate_benchmark, map, model
+from vpr_ros.cli import demo, evaluate, evaluate_benchmark, evaluate_compare, map, model
 from vpr_ros.errors import VprError
 
-EVALUATE_ACTIONS = ('benchmark',)  # beside `vpr evaluate --reference ...`, which names none
+EVALUATE_ACTIONS = (
+    'benchmark',
+    'compare',
+)  # a plain `vpr evaluate` names none
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,10 +24,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'vpr_ros {__version__}')
     parser.add_argument('-v', '--verbose', action='store_true', help='log what is being done')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for module in (demo, map, evaluate, evaluate_benchmark, model):
+    for module in (demo, map, evaluate, evaluate_compare, evaluate_benchmark, model):
         module.add_parser(commands)
-    also = ', '.join(f'vpr evaluate {action}' for action in EVALUATE_ACTIONS)
-    commands.choices['evaluate'].epilog = f'see also: {also}, each with --help'
     return parser
 
 
@@ -36,9 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 if the command says that something does not hold, 2 on a user's mistake,
         130 on Ctrl-C.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
-    given = argparse.Namespace(command_line=shlex.join(['vpr', *words]))
-    args = build_parser().parse_args(_joined(words), given)
+    args = build_parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format='%(levelname)s %(message)s'
     )
@@ -52,8 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _joined(words: list[str]) -> list[str]:
+def _joined(argv: Sequence[str]) -> list[str]:
     """Make one word of `evaluate ACTION`: to argparse, a command has actions or has none."""
+    words = list(argv)
     at = next((i for i, word in enumerate(words) if not word.startswith('-')), len(words))
     if words[at : at + 1] == ['evaluate'] and set(words[at + 1 : at + 2]) & set(EVALUATE_ACTIONS):
         return [*words[:at], ' '.join(words[at : at + 2]), *words[at + 2 :]]

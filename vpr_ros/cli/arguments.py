@@ -9,10 +9,18 @@ import sys
 from collections.abc import Callable
 
 
-def add_bag_options(group: argparse._ActionsContainer) -> None:
-    """Add what chooses pictures and times of a bag; `stamps` is None where it is not given."""
+def add_bag_options(group: argparse._ActionsContainer, *, several: bool = False) -> None:
+    """Add what chooses pictures and times of a bag; None where an option is not given.
+
+    Args:
+        group: Gets the options.
+        several: Whether there may be several topics, each a camera of its own.
+    """
+    more = '; give it again for each further camera' if several else ''
     group.add_argument(
-        '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
+        '--topic',
+        action='append' if several else 'store',
+        help=f'pictures of the bag, Image or CompressedImage (default: the only ones){more}',
     )
     group.add_argument(
         '--stamps',

@@ -1,170 +1,341 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`vpr evaluate`: recall and precision of two traverses, through what the robot runs."""
+"""`vpr evaluate`: how well places are recognised, through what the robot runs."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from vpr_ros.cli.arguments import similarity, tolerance
+from vpr_ros.cli.arguments import add_bag_options, not_negative, similarity
+from vpr_ros.cli.evaluate_results import add_output_options, finish
+from vpr_ros.cli.pose_options import poses_from_bag, poses_from_file
+from vpr_ros.cli.run_description import (
+    describe,
+    describe_map,
+    describe_source,
+    describe_truth,
+)
+from vpr_ros.cli.truth_options import add_apart_options, add_truth_options, apart_of, judge_of
+from vpr_ros.errors import MapError, SourceError
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from vpr_ros.evaluation.metrics import Evaluation
-    from vpr_ros.extractor import ModelInfo
-    from vpr_ros.frames import Source
+    from vpr_ros.evaluation.answers import Answer
+    from vpr_ros.evaluation.run import Pictures
+    from vpr_ros.evaluation.truth import Truth
+    from vpr_ros.extractor import DescriptorExtractor
     from vpr_ros.place_map import PlaceMap
-    from vpr_ros.recognizer import PlaceRecognizer, Recognition
+    from vpr_ros.pose_lookup import PoseLookup
+    from vpr_ros.recognizer import PlaceRecognizer
+    from vpr_ros.sources import AnySource
+
+_KEYFRAME_HEIGHT = 240  # pixels, of a map that is made for the evaluation alone
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
     """Add `vpr evaluate`."""
     parser = commands.add_parser(
         'evaluate',
-        help='recall and precision of one folder of pictures against another',
-        description='Builds a map of the reference pictures, recognises every query picture with '
-        'the recognizer that the node runs, and writes metrics.json and two figures.',
+        help='how well places are recognised: of a bag, of folders, of a run in its own past',
+        description='Recognises every picture of the query with the recognizer that the node '
+        'runs, judges the answers, and writes a report. `vpr evaluate compare A B` sets runs side '
+        'by side, `vpr evaluate benchmark NAME --data DIR` measures on a public set.',
     )
-    parser.add_argument('--reference', type=Path, required=True, metavar='DIR', help='the map')
-    parser.add_argument('--query', type=Path, required=True, metavar='DIR', help='to recognise')
     parser.add_argument(
-        '--tolerance',
-        type=tolerance,
-        default=2,
-        metavar='N',
-        help='query i is right within N pictures of reference i (default %(default)s)',
+        '--query', '--bag', type=Path, required=True, metavar='SOURCE',
+        help='the pictures to recognise: folder, video, or rosbag2 (folder, .mcap or .db3)',
+    )  # fmt: skip
+    against = parser.add_argument_group('what they are looked up in')
+    one = against.add_mutually_exclusive_group(required=True)
+    one.add_argument('--map', type=Path, metavar='DIR', help='a map')
+    one.add_argument(
+        '--reference', type=Path, metavar='SOURCE', help='pictures that a map is built of'
     )
-    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='results go here')
-    parser.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
-    parser.add_argument(
-        '--min-similarity',
-        type=similarity,
-        metavar='S',
+    one.add_argument('--own-past', action='store_true', help='the same run, a good while before')
+    add_apart_options(against)
+    pictures = parser.add_argument_group('pictures of a bag')
+    add_bag_options(pictures, several=True)
+    _add_reference_options(parser)
+    add_truth_options(parser)
+    recognizer = parser.add_argument_group('the recognizer')
+    recognizer.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped one')
+    recognizer.add_argument(
+        '--min-similarity', type=similarity, metavar='S',
         help='the operating point, -1 to 1; default: the threshold recorded in the model',
+    )  # fmt: skip
+    recognizer.add_argument(
+        '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'), help='(auto)'
     )
-    parser.add_argument('--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'))
+    add_output_options(parser)
     parser.set_defaults(run=run)
 
 
+def _add_reference_options(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group('of --reference')
+    group.add_argument(
+        '--reference-topic', action='append', metavar='TOPIC', help='its pictures (as --topic)'
+    )
+    group.add_argument(
+        '--reference-poses', type=Path, metavar='FILE', help='where they were taken (as --poses)'
+    )
+    group.add_argument(
+        '--reference-pose-topic', metavar='TOPIC', help='the same (default: as --pose-topic)'
+    )
+    group.add_argument(
+        '--min-distance', type=not_negative, default=1.0, metavar='METRES',
+        help='with poses, a place every so many metres (default %(default)s)',
+    )  # fmt: skip
+    group.add_argument(
+        '--min-angle', type=not_negative, default=20.0, metavar='DEGREES',
+        help='or whenever the camera turned so far (default %(default)s)',
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What was asked, answered and would have been right."""
+
+    answers: Sequence[Answer]
+    truth: Truth | None
+    place_map: PlaceMap
+    place_pictures: Pictures
+    description: Mapping[str, Any]
+
+
 def run(args: argparse.Namespace) -> int:
-    """Evaluate, print the table and write the files."""
-    from vpr_ros.evaluation.metrics import RECALL_AT, evaluate
+    """Evaluate, write the report and print the numbers."""
+    from vpr_ros.evaluation.pictures import pictures_of
+    from vpr_ros.evaluation.run import Run
+    from vpr_ros.evaluation.scores import RECALL_AT
     from vpr_ros.extractor import DescriptorExtractor
-    from vpr_ros.map_builder import BuildOptions, build_map
-    from vpr_ros.picture_folder import PictureFolder
     from vpr_ros.place_map import PlaceMap
     from vpr_ros.recognizer import THRESHOLD_OF_MODEL, PlaceRecognizer, RecognizerConfig
     from vpr_ros.resources import default_model
+    from vpr_ros.sources import open_source
 
-    references, queries = PictureFolder(args.reference), PictureFolder(args.query)
+    _check(args)
+    query = open_source(args.query, topic=args.topic, stamps=args.stamps or 'header')
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     threshold = THRESHOLD_OF_MODEL if args.min_similarity is None else args.min_similarity
     config = RecognizerConfig(top_k=max(RECALL_AT), min_similarity=threshold)
-    PlaceRecognizer(extractor, PlaceMap(extractor.info.ref), config)  # no threshold? say so now
-    args.out.mkdir(parents=True, exist_ok=True)
+    recognizer = PlaceRecognizer(extractor, PlaceMap(extractor.info.ref), config)
+    ask = _ask_map if args.map else _ask_reference if args.reference else _ask_own_past
     with TemporaryDirectory() as scratch:
-        place_map = build_map(
-            references, extractor, Path(scratch) / 'map', options=BuildOptions(picture_height=0)
-        ).place_map
-        recognizer = PlaceRecognizer(extractor, place_map, config)
-        recognitions = _recognise(queries, recognizer)
-    positives = _positives(references, place_map, queries.num_frames, args.tolerance)
-    evaluation = evaluate(recognitions, positives, threshold=recognizer.min_similarity)
-    protocol = (
-        f'query i is right within {args.tolerance} pictures of reference i; recall@K over all '
-        f'{queries.num_frames} queries, {len(place_map)} places'
-    )
-    metrics = _metrics(evaluation, extractor.info) | {
-        'protocol': protocol,
-        'reference': str(args.reference),
-        'query': str(args.query),
-        'provider': extractor.provider,
-    }
-    path = args.out / 'metrics.json'
-    path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
-    _draw(args, evaluation, place_map, positives)
-    _print(metrics, args.out)
-    return 0
+        asked = ask(args, query, recognizer, extractor, Path(scratch))
+        return finish(
+            Run(
+                title=_title(args),
+                answers=asked.answers,
+                truth=asked.truth,
+                place_map=asked.place_map,
+                threshold=recognizer.min_similarity,
+                has_times=query.has_times,
+                is_live=False,
+                query_pictures=lambda indices: pictures_of(query, indices),
+                place_pictures=asked.place_pictures,
+                description=describe(
+                    extractor.info.ref,
+                    config,
+                    provider=extractor.provider,
+                    query=describe_source(query),
+                    **asked.description,
+                ),
+            ),
+            args,
+        )
 
 
-def _recognise(queries: Source, recognizer: PlaceRecognizer) -> list[Recognition]:
-    from tqdm import tqdm
-
-    from vpr_ros.prefetch import Prefetcher
-
-    pictures = ((frame.stamp_ns, frame.rgb) for frame in queries.frames())
-    with Prefetcher(pictures, depth=4) as ahead:
-        progress = tqdm(ahead, total=queries.num_frames, unit='picture', leave=False)
-        return [recognizer.process(rgb, stamp_ns) for stamp_ns, rgb in progress]
-
-
-def _positives(
-    references: Source, place_map: PlaceMap, num_queries: int, tolerance: int
-) -> list[np.ndarray]:
-    """Rows of the map that are true; a reference that became no place (blank) has no row."""
-    import numpy as np
-
-    from vpr_ros.evaluation.truth import positives_by_order
-
-    row_of = {name: row for row, name in enumerate(place_map.images)}
-    rows = np.array([row_of.get(frame.name, -1) for frame in references.frames()], np.int64)
-    wanted = positives_by_order(num_queries, len(rows), tolerance)
-    return [rows[indices][rows[indices] >= 0] for indices in wanted]
+def _check(args: argparse.Namespace) -> None:
+    """Refuse options that the chosen kind of evaluation would not look at."""
+    if args.reference is None:
+        for name in ('reference_topic', 'reference_poses', 'reference_pose_topic'):
+            if getattr(args, name) is not None:
+                raise SourceError(f'--{name.replace("_", "-")} is for --reference')
+    if not args.own_past and (args.apart is not None or args.apart_pictures is not None):
+        raise SourceError('--apart and --apart-pictures are for --own-past')
+    if args.reference is None and args.pairs is not None:
+        raise SourceError('--pairs names reference pictures: it is for --reference')
+    if args.own_past and args.tolerance is not None:
+        raise SourceError('--tolerance compares two traverses; --own-past needs poses')
+    if args.out.exists() and not args.out.is_dir():
+        raise SourceError(f'{args.out} (--out) is a file, and results need a folder')
 
 
-def _metrics(evaluation: Evaluation, model: ModelInfo) -> dict[str, Any]:
-    from vpr_ros.latency import latency_of
-
-    precision = evaluation.precision_at_threshold
-    totals = [sum(r.timings_s.values()) for r in evaluation.recognitions]
-    latency = latency_of(totals)
-    return {f'recall@{k}': value for k, value in evaluation.recall.items()} | {
-        'average_precision': evaluation.curve.average_precision,
-        'recall_at_100_precision': evaluation.curve.recall_at_full_precision,
-        'threshold': evaluation.threshold,
-        'precision_at_threshold': None if math.isnan(precision) else precision,
-        'recall_at_threshold': evaluation.recall_at_threshold,
-        'num_queries': len(evaluation.recognitions),
-        'latency_ms': {'p50': latency.p50_ms, 'p95': latency.p95_ms, 'max': latency.max_ms},
-        'model': {'name': model.name, 'sha256': model.sha256},
-    }
+def _title(args: argparse.Namespace) -> str:
+    where = args.map or args.reference
+    return f'{args.query.name} in {where.name if where else "its own past"}'
 
 
-def _draw(
+def _ask_map(
     args: argparse.Namespace,
-    evaluation: Evaluation,
-    place_map: PlaceMap,
-    positives: list[np.ndarray],
-) -> None:
-    import numpy as np
+    query: AnySource,
+    recognizer: PlaceRecognizer,
+    extractor: DescriptorExtractor,
+    _: Path,
+) -> _Asked:
+    from vpr_ros.evaluation.offline import answer_queries
+    from vpr_ros.evaluation.pictures import keyframes_of
+    from vpr_ros.place_map import PlaceMap
 
-    from vpr_ros.evaluation.figures import draw_precision_recall, draw_similarity_matrix
-
-    title = f'{args.query.name} in {args.reference.name}'
-    draw_precision_recall(evaluation, args.out / 'precision_recall.png', title=title)
-    unusable = np.full(place_map.model.descriptor_size, np.nan, np.float32)  # drawn as a gap
-    queries = [unusable if r.descriptor is None else r.descriptor for r in evaluation.recognitions]
-    draw_similarity_matrix(
-        np.stack(queries) @ np.asarray(place_map.descriptors, np.float32).T,
-        evaluation,
-        positives,
-        args.out / 'similarity_matrix.png',
-        title=title,
+    place_map = PlaceMap.load(args.map, model=extractor.info.ref)
+    judge, truth_of = judge_against_map(args, query, place_map)
+    recognizer.place_map = place_map
+    answers = answer_queries(query, recognizer)
+    return _Asked(
+        answers,
+        truth_of(answers),
+        place_map,
+        lambda rows: keyframes_of(place_map, rows),
+        {
+            'map': describe_map(place_map),
+            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
+        },
     )
 
 
-def _print(metrics: dict[str, Any], out: Path) -> None:
-    print(f'protocol             {metrics["protocol"]}')
-    for key in ('recall@1', 'recall@5', 'recall@10', 'average_precision'):
-        print(f'{key:20} {metrics[key]:.4f}')
-    print(f'{"recall at 100 % pr.":20} {metrics["recall_at_100_precision"]:.4f}')
-    precision = metrics['precision_at_threshold']
-    shown = 'undefined (none accepted)' if precision is None else f'{precision:.4f}'
-    print(f'at threshold {metrics["threshold"]:.3f}   precision {shown}, ', end='')
-    print(f'recall {metrics["recall_at_threshold"]:.4f}')
-    print(f'wrote                {out}/metrics.json, precision_recall.png, similarity_matrix.png')
+def judge_against_map(args: argparse.Namespace, query: AnySource, place_map: PlaceMap) -> Any:
+    """Find out how answers from a map can be judged; refuse now what could not be later.
+
+    Returns:
+        The judge, and a function from the answers to the truth.
+
+    Raises:
+        MapError: The map is empty, or lacks the poses that are to be compared.
+        SourceError: As `judge_of`.
+    """
+    import numpy as np
+
+    if len(place_map) == 0:
+        raise MapError(f'{place_map.directory} holds no places: build it again')
+    origin = place_map.origin
+    judge = judge_of(
+        args,
+        query,
+        origin=None if origin is None else np.array(list(asdict(origin).values())),
+        takes_only_topic=origin is not None and _has_only_fixes(query),
+    )
+    if judge.kind == 'pose' and not np.isfinite(place_map.places['position']).any():
+        raise MapError(
+            f'{place_map.directory} has no positions that poses could be compared with: build it '
+            'with poses, or give --tolerance or --no-truth'
+        )
+
+    def truth_of(answers: Sequence[Answer]) -> Truth | None:
+        return judge.truth(answers, place_map, row_of_picture=np.arange(len(place_map)))
+
+    return judge, truth_of
+
+
+def _has_only_fixes(source: AnySource) -> bool:
+    """Whether all poses of a bag are GNSS fixes, which share their frame with any other."""
+    from vpr_ros.bag_messages import NAV_SAT_FIX, POSE_TYPES
+    from vpr_ros.bags import Bag
+    from vpr_ros.sources import BagSource
+
+    if not isinstance(source, BagSource):
+        return False
+    with Bag(source.path, source.stamps) as bag:
+        types = [t.msgtype for t in bag.topics.values() if t.msgtype in POSE_TYPES and t.count]
+    return types == [NAV_SAT_FIX]
+
+
+def _ask_reference(
+    args: argparse.Namespace,
+    query: AnySource,
+    recognizer: PlaceRecognizer,
+    extractor: DescriptorExtractor,
+    scratch: Path,
+) -> _Asked:
+    import numpy as np
+
+    from vpr_ros.evaluation.offline import answer_queries
+    from vpr_ros.evaluation.pictures import keyframes_of
+    from vpr_ros.map_builder import BuildOptions, build_map
+    from vpr_ros.sources import BagSource, PictureFolder, open_source
+
+    topic = args.reference_topic or (args.topic if isinstance(query, BagSource) else None)
+    reference = open_source(args.reference, topic=topic, stamps=args.stamps or 'header')
+    poses, origin = _reference_poses(args, reference)
+    are_folders = isinstance(query, PictureFolder) and isinstance(reference, PictureFolder)
+    judge = judge_of(args, query, origin=origin, by_order=are_folders)
+    if judge.kind == 'pose' and poses is None:
+        raise SourceError(
+            f'{args.reference} has no poses that those of the query could be compared with: give '
+            '--reference-poses or --reference-pose-topic'
+        )
+    options = BuildOptions(
+        picture_height=_KEYFRAME_HEIGHT,
+        min_distance_m=args.min_distance,
+        min_angle_deg=args.min_angle,
+    )
+    by_pose = judge.kind == 'pose'
+    report = build_map(
+        reference, extractor, scratch / 'map', poses=poses if by_pose else None, options=options
+    )
+    row_of_picture = np.full(report.num_frames, -1)
+    row_of_picture[report.pictures] = np.arange(len(report.pictures))
+    recognizer.place_map = report.place_map
+    answers = answer_queries(query, recognizer)
+    names = [frame.name for frame in reference.frames()] if judge.kind == 'pairs' else []
+    truth = judge.truth(answers, report.place_map, row_of_picture=row_of_picture, names=names)
+    spacing = {'min_distance_m': args.min_distance, 'min_angle_deg': args.min_angle}
+    return _Asked(
+        answers,
+        truth,
+        report.place_map,
+        lambda rows: keyframes_of(report.place_map, rows),
+        {
+            'reference': describe_source(reference) | (spacing if by_pose else {}),
+            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
+        },
+    )
+
+
+def _reference_poses(
+    args: argparse.Namespace, reference: AnySource
+) -> tuple[PoseLookup | None, np.ndarray | None]:
+    """Return where the reference pictures were taken, and the zero of GNSS poses."""
+    if args.reference_poses is not None:
+        return poses_from_file(args.reference_poses, args.pose_format, reference, args), None
+    topic = args.reference_pose_topic or args.pose_topic
+    if topic is None:
+        return None, None
+    found = poses_from_bag(topic, reference, args)
+    return (None, None) if found is None else (found[0], found[1].origin)
+
+
+def _ask_own_past(
+    args: argparse.Namespace,
+    query: AnySource,
+    recognizer: PlaceRecognizer,
+    _extractor: DescriptorExtractor,
+    _scratch: Path,
+) -> _Asked:
+    import numpy as np
+
+    from vpr_ros.evaluation.offline import answer_from_own_past
+    from vpr_ros.evaluation.pictures import pictures_of_places
+    from vpr_ros.sources import BagSource
+
+    judge = judge_of(args, query, takes_only_topic=isinstance(query, BagSource))
+    apart = apart_of(args, query)
+    past = answer_from_own_past(query, recognizer, apart=apart, poses=judge.poses)
+    place_map = recognizer.place_map
+    truth = judge.truth(
+        past.answers, place_map, row_of_picture=np.array([]), searched=past.searched
+    )
+    return _Asked(
+        past.answers,
+        truth,
+        place_map,
+        lambda rows: pictures_of_places(query, past.pictures, rows),
+        {
+            'reference': {'own_past': True, 'apart': apart.describe()},
+            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance, only_mapped=True),
+        },
+    )

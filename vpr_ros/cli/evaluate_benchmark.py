@@ -4,19 +4,20 @@
 from __future__ import annotations
 
 import argparse
-import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import not_negative, positive, tolerance
-from vpr_ros.cli.fail_under import add_fail_under, exit_status
+from vpr_ros.cli.evaluate_results import add_bar_option, below_bar, check_names
+from vpr_ros.cli.run_description import command_line
 from vpr_ros.errors import SourceError
 
 if TYPE_CHECKING:
     from vpr_ros.benchmarks.retrieval_set import RetrievalSet
 
-SCHEMA_VERSION = '1'
-RECALL_AT = (1, 5, 10, 20)
 LIST = 'list'
 
 
@@ -51,7 +52,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument('--batch', type=positive, metavar='N', help='pictures described at once')
     parser.add_argument('--out', type=Path, metavar='DIR', help='metrics.json goes here')
-    add_fail_under(parser, [f'recall@{k}' for k in RECALL_AT])
+    add_bar_option(parser)
     parser.set_defaults(run=run)
 
 
@@ -60,6 +61,8 @@ def run(args: argparse.Namespace) -> int:
     from vpr_ros.benchmarks import open_benchmark
     from vpr_ros.benchmarks.retrieval import BATCH, Describer, look_up
     from vpr_ros.evaluation.metrics import recall_at_k
+    from vpr_ros.evaluation.results import METRICS, SCHEMA_VERSION, write_metrics, written_into
+    from vpr_ros.evaluation.scores import RECALL_AT
     from vpr_ros.extractor import DescriptorExtractor
     from vpr_ros.resources import default_model
 
@@ -71,40 +74,38 @@ def run(args: argparse.Namespace) -> int:
             f'give --data, the folder of the pictures of {args.name}; `vpr evaluate benchmark '
             f'{LIST}` shows what lies in it'
         )
+    check_names(args.fail_under, {f'recall@{k}': math.nan for k in RECALL_AT})
     asked = open_benchmark(
         args.name, args.data, lists=args.lists, radius_m=args.radius, tolerance=args.tolerance
     )
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     model = extractor.info.ref
-    if args.out is not None:
-        args.out.mkdir(parents=True, exist_ok=True)
     describer = Describer(model, extractor.extract_batch)
     found = look_up(describer, asked, top_k=max(RECALL_AT), batch_size=args.batch or BATCH)
-    recall = recall_at_k(found.rows, asked.truth, RECALL_AT)
+    recall = {
+        f'recall@{k}': value
+        for k, value in recall_at_k(found.rows, asked.truth, RECALL_AT).items()
+    }
     metrics = {
         'schema_version': SCHEMA_VERSION,
         'kind': 'benchmark',
-        'command': args.command_line,
+        'command': command_line(),
         'benchmark': args.name,
         'data': str(args.data),
         'protocol': asked.protocol,
-        **{f'recall@{k}': value for k, value in recall.items()},
+        **recall,
         'num_queries': len(asked.queries),
         'num_references': len(asked.references),
-        'model': {
-            'name': model.name,
-            'sha256': model.sha256,
-            'descriptor_size': model.descriptor_size,
-        },
+        'model': asdict(model),
         'provider': extractor.provider,
     }
-    _print_measured(metrics)
-    _print_published(metrics, asked, args.radius)
+    _print_measured(metrics, recall)
+    _print_published(recall, asked, args.radius)
     if args.out is not None:
-        path = args.out / 'metrics.json'
-        path.write_text(json.dumps(metrics, indent=2) + '\n', encoding='utf-8')
-        print(f'wrote           {path}')
-    return exit_status(metrics, args.fail_under)
+        with written_into(args.out) as folder:
+            write_metrics(metrics, folder)
+        print(f'wrote           {args.out / METRICS}')
+    return below_bar(args.fail_under, recall)
 
 
 def _print_names() -> None:
@@ -116,7 +117,7 @@ def _print_names() -> None:
         print(f'{name:24} {"; ".join(part for part in parts if part)}')
 
 
-def _print_measured(metrics: dict[str, Any]) -> None:
+def _print_measured(metrics: Mapping[str, Any], recall: Mapping[str, float]) -> None:
     model = metrics['model']
     print(f'set             {metrics["benchmark"]} in {metrics["data"]}')
     print(f'protocol        {metrics["protocol"]}')
@@ -124,12 +125,13 @@ def _print_measured(metrics: dict[str, Any]) -> None:
     print(f'queries         {metrics["num_queries"]}')
     print(f'model           {model["name"]}, {model["descriptor_size"]} values')
     print(f'runs on         {metrics["provider"]}')
-    for k in RECALL_AT:
-        recall = metrics[f'recall@{k}']
-        print(f'{f"recall@{k}":15} {recall:.4f}   {100 * recall:.2f} %')
+    for name, value in recall.items():
+        print(f'{name:15} {value:.4f}   {100 * value:.2f} %')
 
 
-def _print_published(metrics: dict[str, Any], asked: RetrievalSet, radius_m: float | None) -> None:
+def _print_published(
+    recall: Mapping[str, float], asked: RetrievalSet, radius_m: float | None
+) -> None:
     """Print the figures of others beside ours, each with what keeps it from being compared."""
     from vpr_ros.benchmarks.published import PUBLISHED
 
@@ -141,7 +143,7 @@ def _print_published(metrics: dict[str, Any], asked: RetrievalSet, radius_m: flo
     for reason in _differences(asked, radius_m):
         print(f'                {reason}')
     print('    @1     @5    @10   recall, %')
-    ours = tuple(round(100 * metrics[f'recall@{k}'], 2) for k in (1, 5, 10))
+    ours = tuple(round(100 * recall[f'recall@{k}'], 2) for k in (1, 5, 10))
     print(f'{_cells(ours)}   this run')
     for row in published.rows:
         remark = f'; {row.remark}' if row.remark else ''

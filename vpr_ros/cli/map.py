@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING
 
 from vpr_ros.cli.arguments import add_bag_options, not_negative, positive
 from vpr_ros.cli.map_info import megabytes, run_info, run_verify, size_of
+from vpr_ros.cli.pose_options import (
+    POSE_TYPES,
+    add_timing_options,
+    poses_from_bag,
+    poses_from_file,
+)
 
 if TYPE_CHECKING:
     from vpr_ros.map_builder import BuildReport
     from vpr_ros.place_map import GeodeticOrigin
     from vpr_ros.pose_lookup import PoseLookup
-    from vpr_ros.sources import BagSource, PictureFolder, VideoFile
+    from vpr_ros.sources import AnySource
 
 _DEFAULT_FRAME_ID = 'map'
 _CPU_BATCH = 4  # larger ones leave the cache: 16 % slower at 8, MobileNetV2 at 256x256
@@ -111,21 +117,13 @@ def _add_pose_options(build: argparse.ArgumentParser) -> None:
     origin.add_argument(
         '--pose-topic',
         metavar='TOPIC',
-        help='Odometry, PoseStamped, PoseWithCovarianceStamped or NavSatFix of the bag '
-        '(default: the only one there is)',
+        help=f'{POSE_TYPES} of the bag (default: the only one there is)',
     )
     origin.add_argument('--no-poses', action='store_true', help='build without poses')
     group.add_argument(
         '--pose-format', choices=('tum', 'kitti', 'csv'), help='default: seen from the file'
     )
-    group.add_argument(
-        '--max-pose-gap',
-        type=not_negative,
-        default=1.5,
-        metavar='SECONDS',
-        help='longest time between two poses that is interpolated (default 1.5); '
-        'pictures in longer gaps are left out',
-    )
+    add_timing_options(group)
     group.add_argument(
         '--origin',
         type=float,
@@ -137,7 +135,7 @@ def _add_pose_options(build: argparse.ArgumentParser) -> None:
 
 def _add_choice_options(build: argparse.ArgumentParser) -> None:
     group = build.add_argument_group('choice of pictures')
-    add_bag_options(group)
+    add_bag_options(group, several=True)
     group.add_argument(
         '--every', type=positive, default=1, metavar='N', help='look at every N-th picture only'
     )
@@ -209,28 +207,23 @@ def run_build(args: argparse.Namespace) -> int:
 
 
 def _find_poses(
-    args: argparse.Namespace, source: PictureFolder | VideoFile | BagSource
+    args: argparse.Namespace, source: AnySource
 ) -> tuple[PoseLookup | None, str, GeodeticOrigin | None]:
     """Return the poses, None if there are none, the frame of the map and, of GNSS, its zero."""
     from vpr_ros.errors import SourceError
     from vpr_ros.place_map import GeodeticOrigin
-    from vpr_ros.pose_files import read_poses
-    from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
     from vpr_ros.sources import BagSource
 
-    if args.pose_topic is not None and not isinstance(source, BagSource):
-        raise SourceError(f'{source.path} is no rosbag2, so it has no topic {args.pose_topic}')
     wanted = _wanted_origin(args)
     lookup: PoseLookup | None = None
     origin: GeodeticOrigin | None = None
     frame_id = args.frame_id or _DEFAULT_FRAME_ID
     if args.poses is not None:
-        table = read_poses(args.poses, args.pose_format)
-        lookup = lookup_in_table(table, source, max_gap_s=args.max_pose_gap)
-    elif isinstance(source, BagSource) and not args.no_poses:
-        found = source.poses(args.pose_topic, origin=args.origin)
-        if found is not None:
-            lookup = PosesByTime(found.trajectory, max_gap_s=args.max_pose_gap)
+        lookup = poses_from_file(args.poses, args.pose_format, source, args)
+    elif args.pose_topic is not None or (isinstance(source, BagSource) and not args.no_poses):
+        from_bag = poses_from_bag(args.pose_topic, source, args, origin=args.origin)
+        if from_bag is not None:
+            lookup, found = from_bag
             if found.origin is not None:
                 origin = wanted or GeodeticOrigin(*found.origin.tolist())
             frame_id = args.frame_id or found.frame_id or _DEFAULT_FRAME_ID

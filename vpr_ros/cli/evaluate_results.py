@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every evaluation ends with: files, a table, and whether a user's bar holds."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr_ros.errors import SourceError
+
+if TYPE_CHECKING:
+    from vpr_ros.evaluation.run import Run
+
+_SHOWN = (
+    *('recall@1', 'recall@5', 'recall@10', 'recall@20', 'average_precision'),
+    *('precision', 'recall', 'recall_at_100_precision', 'threshold_at_100_precision'),
+    *('recall_at_99_precision', 'threshold_at_99_precision', 'coverage', 'first_fix_s'),
+    *('longest_gap_s', 'longest_gap_m', 'position_error_m.median', 'angle_error_deg.median'),
+)
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add where results go and what they must reach."""
+    group = parser.add_argument_group('results')
+    group.add_argument(
+        '--out', type=Path, required=True, metavar='DIR',
+        help='report.html, its figures, metrics.json and queries.csv go here',
+    )  # fmt: skip
+    add_bar_option(group)
+
+
+def add_bar_option(group: argparse._ActionsContainer) -> None:
+    """Add `--fail-under`."""
+    group.add_argument(
+        '--fail-under', type=_bar, action='append', default=[], metavar='NUMBER=VALUE',
+        help='exit status 1 if a number of metrics.json is lower, as in recall@1=0.9; repeatable',
+    )  # fmt: skip
+
+
+def _bar(text: str) -> tuple[str, float]:
+    name, _, value = text.partition('=')
+    try:
+        least = float(value)
+    except ValueError:
+        least = math.nan
+    if not name or math.isnan(least):
+        raise argparse.ArgumentTypeError(f'must be NUMBER=VALUE, as recall@1=0.9, not {text!r}')
+    return name, least
+
+
+def finish(run: Run, args: argparse.Namespace) -> int:
+    """Judge a run, write its files, print its numbers; return the exit status."""
+    from vpr_ros.evaluation import results, scores
+    from vpr_ros.evaluation.outcomes import judge
+    from vpr_ros.evaluation.report import write_report
+
+    outcomes = judge(run.answers, run.truth)
+    only_mapped = run.truth is not None and run.truth.asks_only_mapped
+    track = None if run.truth is None else run.truth.track
+    numbers = scores.numbers(
+        outcomes,
+        threshold=run.threshold,
+        only_mapped=only_mapped,
+        positions=None if track is None else track.positions,
+        has_times=run.has_times,
+    )
+    check_names(args.fail_under, numbers)
+    intervals = scores.intervals(outcomes, threshold=run.threshold, only_mapped=only_mapped)
+    content = results.metrics(run, outcomes, numbers, intervals)
+    with results.written_into(args.out) as folder:
+        results.write_metrics(content, folder)
+        results.write_queries(run, outcomes, folder)
+        write_report(run, outcomes, numbers, intervals, folder)
+    _print(content['protocol'], numbers, intervals)
+    dropped = len(outcomes) - int(outcomes.answered.sum())
+    if run.is_live:
+        print(f'{"dropped":28} {dropped} of {len(outcomes)} pictures')
+    print(f'{"report":28} {args.out / "report.html"}')
+    return below_bar(args.fail_under, numbers)
+
+
+def check_names(bars: Sequence[tuple[str, float]], numbers: Mapping[str, float]) -> None:
+    """Refuse a bar for a number that there is not.
+
+    Raises:
+        SourceError: It names what there is.
+    """
+    for name, _ in bars:
+        if name not in numbers:
+            raise SourceError(f'--fail-under {name}: there is only {", ".join(numbers)}')
+
+
+def below_bar(bars: Sequence[tuple[str, float]], numbers: Mapping[str, float]) -> int:
+    """Say which bars do not hold; return 1 if any, else 0."""
+    status = 0
+    for name, least in bars:
+        value = numbers[name]
+        if not value >= least:
+            shown = 'undefined' if math.isnan(value) else f'{value:.4f}'
+            print(f'vpr evaluate: {name} is {shown}, below {least:g}', file=sys.stderr)
+            status = 1
+    return status
+
+
+def _print(
+    protocol: str, numbers: Mapping[str, float], intervals: Mapping[str, tuple[float, float]]
+) -> None:
+    print(protocol)
+    for name in (*_SHOWN, *(name for name in numbers if name.split('.')[0] in _LATER_STAGES)):
+        value = numbers[name]
+        if math.isnan(value):
+            continue
+        low, high = intervals.get(name, (math.nan, math.nan))
+        between = '' if math.isnan(low) else f'   95 %: {low:.4f} to {high:.4f}'
+        print(f'{name:28} {value:.4f}{between}')
+
+
+_LATER_STAGES = ('consistent', 'verified')

@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that a run leaves: `metrics.json`, and `queries.csv` with a row for every picture.
+
+`metrics.json`, schema 1: `schema_version`, `kind` (`run`), what the run describes of itself
+(`Run.description`), `protocol`, counts (`num_…`), every number of `scores.numbers` by its name at
+the top level (null: undefined), `intervals` (95 %, [low, high]), `latency_ms` by stage. New keys
+may be added; a change of meaning raises the version.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from vpr_ros.errors import SourceError
+from vpr_ros.evaluation.outcomes import DROPPED, Outcomes
+from vpr_ros.evaluation.run import Run
+from vpr_ros.evaluation.scores import finite
+from vpr_ros.latency import latency_of
+from vpr_ros.recognizer import Status
+
+SCHEMA_VERSION = '1'
+METRICS, QUERIES = 'metrics.json', 'queries.csv'
+_DROPPED = 'DROPPED'
+_NUMBERS = (
+    'similarity',
+    'probability',
+    'position_error_m',
+    'angle_error_deg',
+    'latency_s',
+)
+
+_COLUMNS = (
+    'index',
+    'name',
+    'stamp_ns',
+    'camera',
+    'verdict',
+    'status',
+    'reason',
+    'judged',
+    'mapped',
+    'rank',
+    'place_ids',
+    'rows',
+    *_NUMBERS,
+)
+
+
+def protocol(run: Run, outcomes: Outcomes) -> str:
+    """Say in one sentence what is right and which pictures count."""
+    if run.truth is None:
+        return f'nothing is judged: no truth was given for the {len(outcomes)} pictures'
+    asked = 'of a place seen before' if run.truth.asks_only_mapped else 'judged'
+    mask = outcomes.mapped if run.truth.asks_only_mapped else outcomes.judged
+    return (
+        f'right is {run.truth.rule}; recall@K over the {int((mask & outcomes.answered).sum())} '
+        f'pictures {asked}, of {len(outcomes)}; {len(run.place_map)} places'
+    )
+
+
+def metrics(
+    run: Run,
+    outcomes: Outcomes,
+    numbers: Mapping[str, float],
+    intervals: Mapping[str, tuple[float, float]],
+) -> dict[str, Any]:
+    """Return the content of `metrics.json`."""
+    return {
+        'schema_version': SCHEMA_VERSION,
+        'kind': 'run',
+        'title': run.title,
+        **run.description,
+        'protocol': protocol(run, outcomes),
+        'is_live': run.is_live,
+        'num_queries': len(outcomes),
+        'num_answered': int(outcomes.answered.sum()),
+        'num_judged': int(outcomes.judged.sum()),
+        'num_mapped': int(outcomes.mapped.sum()),
+        'num_accepted': int(outcomes.accepted.sum()),
+        'num_places': len(run.place_map),
+        'counts': dict(run.counts),
+        'threshold': run.threshold,
+        **finite(numbers),
+        'intervals': {
+            name: list(finite({'low': low, 'high': high}).values())
+            for name, (low, high) in intervals.items()
+        },
+        'latency_ms': latencies(run),
+    }
+
+
+def latencies(run: Run) -> dict[str, dict[str, float | None]]:
+    """Return p50, p95, p99 and max of each stage and of the whole, milliseconds."""
+    stages: dict[str, list[float]] = {}
+    for answer in run.answers:
+        if answer.recognition is not None:
+            for stage, seconds in answer.recognition.timings_s.items():
+                stages.setdefault(stage, []).append(seconds)
+            stages.setdefault('total', []).append(answer.latency_s)
+    found = {}
+    for stage, durations in stages.items():
+        latency = latency_of(durations)
+        found[stage] = finite(
+            {
+                'p50': latency.p50_ms,
+                'p95': latency.p95_ms,
+                'p99': latency.p99_ms,
+                'max': latency.max_ms,
+            }
+        )
+    return found
+
+
+def write_metrics(content: Mapping[str, Any], folder: Path) -> None:
+    """Write `metrics.json`."""
+    (folder / METRICS).write_text(json.dumps(content, indent=2) + '\n', encoding='utf-8')
+
+
+def write_queries(run: Run, outcomes: Outcomes, folder: Path) -> None:
+    """Write `queries.csv`: what came of every picture; `read_outcomes` reads it back."""
+    verdicts = outcomes.verdicts()
+    with (folder / QUERIES).open('w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(_COLUMNS)
+        for i, answer in enumerate(run.answers):
+            matches = () if answer.recognition is None else answer.recognition.matches
+            status = outcomes.status[i]
+            writer.writerow(
+                [
+                    answer.index,
+                    answer.name,
+                    answer.stamp_ns,
+                    answer.camera,
+                    verdicts[i].value,
+                    _DROPPED if status == DROPPED else Status(status).name,
+                    '' if answer.recognition is None else answer.recognition.reason,
+                    int(outcomes.judged[i]),
+                    int(outcomes.mapped[i]),
+                    outcomes.rank[i],
+                    ' '.join(str(match.place_id) for match in matches),
+                    ' '.join(str(match.row) for match in matches),
+                    *(_cell(getattr(outcomes, name)[i]) for name in _NUMBERS),
+                ]
+            )
+
+
+def _cell(value: float) -> str:
+    return repr(float(value)) if np.isfinite(value) else ''
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """Read `metrics.json` of a run.
+
+    Raises:
+        FileNotFoundError: There is none.
+        SourceError: It is damaged, or of another kind or schema.
+    """
+    path = _existing(folder / METRICS)
+    try:
+        content = json.loads(path.read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise SourceError(f'{path} is not JSON: {error}') from error
+    found = (content.get('schema_version'), content.get('kind')) if type(content) is dict else ()
+    if found != (SCHEMA_VERSION, 'run'):
+        raise SourceError(
+            f'{path} is no run of schema {SCHEMA_VERSION} (it says {found}); evaluate again'
+        )
+    return content
+
+
+def read_outcomes(folder: Path) -> tuple[list[str], Outcomes]:
+    """Read `queries.csv`: names of the pictures and what came of them.
+
+    Raises:
+        FileNotFoundError: There is none.
+        SourceError: It is damaged.
+    """
+    path = _existing(folder / QUERIES)
+    try:
+        with path.open(newline='', encoding='utf-8') as file:
+            rows = list(csv.DictReader(file))
+        return [row['name'] for row in rows], Outcomes(
+            stamp_ns=np.array([int(row['stamp_ns']) for row in rows], np.int64),
+            status=np.array([_status(row['status']) for row in rows], np.int8),
+            judged=np.array([row['judged'] == '1' for row in rows], bool),
+            mapped=np.array([row['mapped'] == '1' for row in rows], bool),
+            rank=np.array([int(row['rank']) for row in rows], np.int32),
+            **{name: np.array([_number(row[name]) for row in rows]) for name in _NUMBERS},
+        )
+    except (KeyError, ValueError) as error:
+        raise SourceError(f'{path} is damaged ({error}); evaluate again') from error
+
+
+def _existing(path: Path) -> Path:
+    if not path.is_file():
+        raise FileNotFoundError(f'no {path}; `vpr evaluate --out {path.parent}` writes it')
+    return path
+
+
+def _status(text: str) -> int:
+    return DROPPED if text == _DROPPED else int(Status[text])
+
+
+def _number(text: str) -> float:
+    return float(text) if text else np.nan
+
+
+@contextmanager
+def written_into(out: Path) -> Iterator[Path]:
+    """Give an empty folder to fill; when the block ends without error its files move to `out`.
+
+    Files of the same name are replaced, others in `out` stay. After an error nothing is there
+    that was not there before.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as scratch:
+        folder = Path(scratch)
+        yield folder
+        out.mkdir(exist_ok=True)
+        for path in sorted(folder.iterdir()):
+            path.replace(out / path.name)
