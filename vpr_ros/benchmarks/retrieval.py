@@ -104,7 +104,14 @@ def _describe(
 ) -> np.ndarray:
     """Describe pictures into a file; return it memory-mapped, (N, D) float32, read-only."""
     batches = [pictures[i : i + batch_size] for i in range(0, len(pictures), batch_size)]
-    progress = tqdm(_read_ahead(batches), path.name, total=len(batches), unit='batch', leave=False)
+    progress = tqdm(  # disable=None: none where nobody watches a terminal
+        _read_ahead(batches),
+        path.name,
+        total=len(batches),
+        unit='batch',
+        leave=False,
+        disable=None,
+    )
     with path.open('wb') as file:
         for batch in progress:
             descriptors = np.ascontiguousarray(describer.extract_batch(batch), np.float32)

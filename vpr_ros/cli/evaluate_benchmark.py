@@ -4,14 +4,13 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import not_negative, positive, tolerance
-from vpr_ros.cli.evaluate_results import add_bar_option, below_bar, check_names
+from vpr_ros.cli.evaluate_results import add_bar_option, judge_bars
 from vpr_ros.cli.run_description import command_line
 from vpr_ros.errors import SourceError
 
@@ -74,7 +73,6 @@ def run(args: argparse.Namespace) -> int:
             f'give --data, the folder of the pictures of {args.name}; `vpr evaluate benchmark '
             f'{LIST}` shows what lies in it'
         )
-    check_names(args.fail_under, {f'recall@{k}': math.nan for k in RECALL_AT})
     asked = open_benchmark(
         args.name, args.data, lists=args.lists, radius_m=args.radius, tolerance=args.tolerance
     )
@@ -105,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         with written_into(args.out) as folder:
             write_metrics(metrics, folder)
         print(f'wrote           {args.out / METRICS}')
-    return below_bar(args.fail_under, recall)
+    return judge_bars(args, recall)
 
 
 def _print_names() -> None:

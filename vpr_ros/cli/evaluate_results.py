@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,8 @@ _SHOWN = (
     *('recall_at_99_precision', 'threshold_at_99_precision', 'coverage', 'first_fix_s'),
     *('longest_gap_s', 'longest_gap_m', 'position_error_m.median', 'angle_error_deg.median'),
 )
+_LATER_STAGES = ('consistent', 'verified')
+_FRACTIONS = ('recall', 'precision', 'average_precision', 'coverage')
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -34,22 +36,28 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
 
 
 def add_bar_option(group: argparse._ActionsContainer) -> None:
-    """Add `--fail-under`."""
+    """Add `--fail-under` and `--fail-over`."""
     group.add_argument(
         '--fail-under', type=_bar, action='append', default=[], metavar='NUMBER=VALUE',
         help='exit status 1 if a number of metrics.json is lower, as in recall@1=0.9; repeatable',
+    )  # fmt: skip
+    group.add_argument(
+        '--fail-over', type=_bar, action='append', default=[], metavar='NUMBER=VALUE',
+        help='the same if it is higher, as in longest_gap_s=30; repeatable',
     )  # fmt: skip
 
 
 def _bar(text: str) -> tuple[str, float]:
     name, _, value = text.partition('=')
     try:
-        least = float(value)
+        limit = float(value)
     except ValueError:
-        least = math.nan
-    if not name or math.isnan(least):
+        limit = math.nan
+    if not name or math.isnan(limit):
         raise argparse.ArgumentTypeError(f'must be NUMBER=VALUE, as recall@1=0.9, not {text!r}')
-    return name, least
+    if name.startswith(_FRACTIONS) and not 0 <= limit <= 1:
+        raise argparse.ArgumentTypeError(f'{name} is a fraction, 0 to 1, not {value}')
+    return name, limit
 
 
 def finish(run: Run, args: argparse.Namespace) -> int:
@@ -68,7 +76,6 @@ def finish(run: Run, args: argparse.Namespace) -> int:
         positions=None if track is None else track.positions,
         has_times=run.has_times,
     )
-    check_names(args.fail_under, numbers)
     intervals = scores.intervals(outcomes, threshold=run.threshold, only_mapped=only_mapped)
     content = results.metrics(run, outcomes, numbers, intervals)
     with results.written_into(args.out) as folder:
@@ -80,30 +87,24 @@ def finish(run: Run, args: argparse.Namespace) -> int:
     if run.is_live:
         print(f'{"dropped":28} {dropped} of {len(outcomes)} pictures')
     print(f'{"report":28} {args.out / "report.html"}')
-    return below_bar(args.fail_under, numbers)
+    return judge_bars(args, numbers)
 
 
-def check_names(bars: Sequence[tuple[str, float]], numbers: Mapping[str, float]) -> None:
-    """Refuse a bar for a number that there is not.
+def judge_bars(args: argparse.Namespace, numbers: Mapping[str, float]) -> int:
+    """Say which bars do not hold; return 1 if any, else 0.
 
     Raises:
-        SourceError: It names what there is.
+        SourceError: A bar is for a number that there is not; it names what there is.
     """
-    for name, _ in bars:
+    for name, _ in (*args.fail_under, *args.fail_over):
         if name not in numbers:
-            raise SourceError(f'--fail-under {name}: there is only {", ".join(numbers)}')
-
-
-def below_bar(bars: Sequence[tuple[str, float]], numbers: Mapping[str, float]) -> int:
-    """Say which bars do not hold; return 1 if any, else 0."""
-    status = 0
-    for name, least in bars:
-        value = numbers[name]
-        if not value >= least:
-            shown = 'undefined' if math.isnan(value) else f'{value:.4f}'
-            print(f'vpr evaluate: {name} is {shown}, below {least:g}', file=sys.stderr)
-            status = 1
-    return status
+            raise SourceError(f'there is no {name} to judge; there is {", ".join(numbers)}')
+    broken = [(n, 'below', limit) for n, limit in args.fail_under if not numbers[n] >= limit]
+    broken += [(n, 'above', limit) for n, limit in args.fail_over if not numbers[n] <= limit]
+    for name, where, limit in broken:
+        shown = 'undefined' if math.isnan(numbers[name]) else f'{numbers[name]:.4f}, {where}'
+        print(f'vpr evaluate: {name} is {shown} (bar: {limit:g})', file=sys.stderr)
+    return 1 if broken else 0
 
 
 def _print(
@@ -117,6 +118,3 @@ def _print(
         low, high = intervals.get(name, (math.nan, math.nan))
         between = '' if math.isnan(low) else f'   95 %: {low:.4f} to {high:.4f}'
         print(f'{name:28} {value:.4f}{between}')
-
-
-_LATER_STAGES = ('consistent', 'verified')
