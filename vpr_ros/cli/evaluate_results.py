@@ -6,7 +6,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,20 +90,29 @@ def finish(run: Run, args: argparse.Namespace) -> int:
     return judge_bars(args, numbers)
 
 
+def check_bars(args: argparse.Namespace, names: Collection[str]) -> None:
+    """Refuse a bar for a number that there is not.
+
+    Raises:
+        SourceError: It names what there is.
+    """
+    for name, _ in (*args.fail_under, *args.fail_over):
+        if name not in names:
+            raise SourceError(f'there is no {name} to judge; there is {", ".join(names)}')
+
+
 def judge_bars(args: argparse.Namespace, numbers: Mapping[str, float]) -> int:
     """Say which bars do not hold; return 1 if any, else 0.
 
     Raises:
-        SourceError: A bar is for a number that there is not; it names what there is.
+        SourceError: As `check_bars`.
     """
-    for name, _ in (*args.fail_under, *args.fail_over):
-        if name not in numbers:
-            raise SourceError(f'there is no {name} to judge; there is {", ".join(numbers)}')
+    check_bars(args, numbers)
     broken = [(n, 'below', limit) for n, limit in args.fail_under if not numbers[n] >= limit]
     broken += [(n, 'above', limit) for n, limit in args.fail_over if not numbers[n] <= limit]
     for name, where, limit in broken:
-        shown = 'undefined' if math.isnan(numbers[name]) else f'{numbers[name]:.4f}, {where}'
-        print(f'vpr evaluate: {name} is {shown} (bar: {limit:g})', file=sys.stderr)
+        shown = 'undefined' if math.isnan(numbers[name]) else f'{numbers[name]:.4f}'
+        print(f'vpr evaluate: {name} is {shown}, {where} {limit:g}', file=sys.stderr)
     return 1 if broken else 0
 
 
