@@ -27,6 +27,7 @@ THIRD_PARTY = {
     'diagnostic_msgs': (None, 'diagnostic_msgs'),
     'faiss': ('faiss-cpu', 'python3-faiss'),
     'geometry_msgs': (None, 'geometry_msgs'),
+    'jinja2': ('jinja2', 'python3-jinja2'),
     'launch': (None, 'launch'),
     'launch_ros': (None, 'launch_ros'),
     'lifecycle_msgs': (None, 'lifecycle_msgs'),
@@ -48,6 +49,10 @@ THIRD_PARTY = {
     'vpr_msgs': (None, 'vpr_msgs'),
     'yaml': ('pyyaml', 'python3-yaml'),
 }
+
+
+# Suffix of a file to how a comment begins in it.
+OPENINGS = {'.py': '#', '.js': '//', '.css': '/*', '.html': '{#'}
 
 
 def third_party_imports() -> set[str]:
@@ -119,8 +124,11 @@ def test_licence_is_complete():
 def test_files_name_their_licence(folder):
     bare = [
         path.relative_to(ROOT)
-        for path in (ROOT / folder).rglob('*.py')
-        if not path.read_text('utf-8').startswith('# SPDX-License-Identifier: Apache-2.0')
+        for path in (ROOT / folder).rglob('*')
+        if path.suffix in OPENINGS
+        and not path.read_text('utf-8').startswith(
+            f'{OPENINGS[path.suffix]} SPDX-License-Identifier: Apache-2.0'
+        )
     ]
     assert not bare
 
@@ -161,6 +169,9 @@ def test_the_runtime_is_installed_whole_and_alone(installed):
     packages = {path.parent.relative_to(site) for path in site.rglob('__init__.py')}
     expected = {path.parent.relative_to(ROOT) for path in (ROOT / 'vpr_ros').rglob('__init__.py')}
     assert packages == expected
+    pages = 'vpr_ros/evaluation/page/*'
+    names = {path.name for path in site.glob(pages)}
+    assert names == {path.name for path in ROOT.glob(pages)} != set()
 
 
 # --- the environment that `make setup` made

