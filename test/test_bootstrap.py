@@ -113,6 +113,25 @@ def test_gpu_is_found_by_nvidia_smi(monkeypatch, tmp_path):
     assert not bootstrap.usable_nvidia_gpu_present()
 
 
+def test_browser_only_for_tests_and_where_it_can_be_had():
+    machine = replace(BARE, can_get_browser=True)
+    assert 'chromium-driver' in arguments(machine, dev=True)
+    assert 'chromium-driver' not in arguments(machine)
+    assert 'chromium-driver' not in arguments(BARE, dev=True)
+
+
+@pytest.mark.parametrize('missing', ['', 'chromium', 'chromedriver', 'apt-get'])
+@pytest.mark.parametrize('user', [0, 1000])
+def test_browser_can_be_had_by_root_with_apt_get(monkeypatch, missing, user):
+    found = bootstrap.shutil.which
+    known = {'chromium', 'chromedriver', 'apt-get'}
+    which = lambda name: (name if name != missing else None) if name in known else found(name)  # noqa: E731
+    monkeypatch.setattr(bootstrap.shutil, 'which', which)
+    monkeypatch.setattr(bootstrap.os, 'geteuid', lambda: user)
+    wanted = missing in ('chromium', 'chromedriver') and user == 0
+    assert bootstrap.browser_missing_and_installable() == wanted
+
+
 # --- when it does it
 
 
@@ -177,6 +196,18 @@ def test_optional_steps_do_not_disturb_each_other(workshop):
     bootstrap.bring_up_to_date(machine, [second])
     bootstrap.bring_up_to_date(machine, [first, second])
     assert diary() == ['first', 'second']
+
+
+def test_step_outside_runs_whenever_it_is_due_and_never_stops_the_others(workshop, capsys):
+    machine, (first, second), diary = workshop
+    first = replace(first, outside=True)
+    bootstrap.bring_up_to_date(machine, [first, second])
+    bootstrap.bring_up_to_date(machine, [first, second])
+    assert diary() == ['first', 'second', 'first']
+    (machine.root / 'broken_first').touch()
+    bootstrap.bring_up_to_date(machine, [first, second])
+    assert diary() == ['first']
+    assert 'going on without it: first failed' in capsys.readouterr().out
 
 
 def test_interrupted_step_is_taken_up_again(workshop):

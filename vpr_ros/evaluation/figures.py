@@ -12,8 +12,12 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.collections import LineCollection
 from matplotlib.colors import LinearSegmentedColormap, to_rgba
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from PIL import Image
 
 from vpr_ros.evaluation import matrix
 from vpr_ros.evaluation.metrics import PrecisionRecall
@@ -119,9 +123,10 @@ def _draw_plan(
         axes.plot(places[:, across], places[:, up], '.', color='#c3cad2', ms=5, zorder=1)
         verdicts = np.array(outcomes.verdicts())
         wrong = known & (verdicts == Verdict.WRONG) & (best >= 0)
-        for start, end in zip(at[wrong], places[best[wrong]], strict=True):
-            x, y = (start[across], end[across]), (start[up], end[up])
-            axes.plot(x, y, '-', color=COLOURS[Verdict.WRONG], lw=0.8, alpha=0.6, zorder=2)
+        lines = np.stack([at[wrong], places[best[wrong]]], axis=1)[:, :, (across, up)]
+        alpha = float(np.clip(15 / max(1, len(lines)), 0.1, 0.6))  # many must not be one blot
+        colour = to_rgba(COLOURS[Verdict.WRONG], alpha)
+        axes.add_collection(LineCollection(list(lines), colors=[colour], lw=0.8, zorder=2))
         _scatter(axes, at[:, across], at[:, up], verdicts, num_places=len(places))
         axes.set_aspect('equal', adjustable='datalim')
         axes.margins(0.03)
@@ -205,8 +210,9 @@ def draw_precision_recall(
         points = _on_curve(outcomes, retrieved.curve)
         marks = _save(figure, left, points, path)
     caption = (
-        'Left: what every threshold would have given; the whiskers are 95 % intervals. '
-        'Right: the same against the threshold: move the dashed line, read off both.'
+        'Left: what every threshold would have given; the whiskers are 95 % intervals, the legend '
+        'names thresholds. Right: the same against the threshold: move the dashed line, read off '
+        'both.'
     )
     return Drawing(path, caption, marks)
 
@@ -238,7 +244,7 @@ def _draw_operating_point(
         ms=8,
         zorder=4,
         clip_on=False,
-        label=f'{threshold:.3f}, the threshold in force',
+        label=f'{threshold:.3f}, in force',
     )
 
 
@@ -257,7 +263,7 @@ def _draw_best(axes: Axes, curve: PrecisionRecall) -> None:
             ms=7 if marker == 'o' else 9,  # they may be at one spot
             zorder=3,
             clip_on=False,
-            label=f'{threshold:.3f}, most recall at {percent} % precision',
+            label=f'{threshold:.3f}, {percent} % precision',
         )
 
 
@@ -395,8 +401,10 @@ def draw_similarity_matrix(run: Run, outcomes: Outcomes, path: Path) -> Drawing:
         columns = np.where(best >= 0, best, np.nan)
         rows = np.arange(num_queries, dtype=np.float64)
         shown = np.where(outcomes.accepted, columns, np.nan)
-        _scatter(axes, shown, rows, verdicts, size=14)
+        _scatter(axes, shown, rows, verdicts)
         axes.set(xlabel='place of the map', ylabel='picture')
+        for axis in (axes.xaxis, axes.yaxis):
+            axis.set_major_locator(MaxNLocator(integer=True))
         _legend_above(axes)
         marks = _save(figure, axes, np.column_stack([columns, rows]), path)
     caption = 'Dark is alike; accepted matches are marked'
@@ -474,6 +482,17 @@ def draw_latency(run: Run, outcomes: Outcomes, path: Path) -> Drawing:
     return Drawing(path, caption, marks)
 
 
+# Drawn in this order, what needs attention last.
+_DEPTHS = (
+    Verdict.DROPPED,
+    Verdict.UNMAPPED,
+    Verdict.UNJUDGED,
+    Verdict.RIGHT,
+    Verdict.MISSED,
+    Verdict.WRONG,
+)
+
+
 # --- what they share ------------------------------------------------------------------------
 
 
@@ -499,22 +518,22 @@ def _scatter(
     y: np.ndarray,
     verdicts: np.ndarray,
     *,
-    size: float = 16,
     num_places: int = 0,
 ) -> None:
     """Draw pictures by verdict, what needs attention on top."""
     if num_places:
         axes.plot([], [], '.', color='#c3cad2', ms=7, label=f'places of the map ({num_places})')
     drawn = np.isfinite(x) & np.isfinite(y)
-    order = (Verdict.UNMAPPED, Verdict.UNJUDGED, Verdict.RIGHT, Verdict.MISSED, Verdict.WRONG)
-    for depth, verdict in enumerate(order):
+    size = float(np.clip(5000 / len(x), 10, 36))  # points squared
+    for depth, verdict in enumerate(_DEPTHS):
         chosen = drawn & (verdicts == verdict)
         if not chosen.any():
             continue
         colour = COLOURS[verdict]
         look: dict[str, Any] = {'marker': 'o', 's': size, 'color': to_rgba(colour, 0.85), 'lw': 0}
-        if verdict is Verdict.WRONG:
-            look = {'marker': 'X', 's': 2.6 * size, 'color': colour, 'ec': _PAPER, 'lw': 0.6}
+        if verdict in (Verdict.WRONG, Verdict.DROPPED):
+            marker = 'x' if verdict is Verdict.WRONG else '|'
+            look = {'marker': marker, 's': 1.6 * size, 'color': colour, 'lw': 1.3}
         elif verdict is Verdict.MISSED:
             look = {'marker': 'o', 's': 1.2 * size, 'fc': 'none', 'ec': colour, 'lw': 1.2}
         label = f'{verdict.value} ({int(chosen.sum())})'
@@ -543,7 +562,11 @@ def _save(figure: Figure, axes: Axes, points: np.ndarray, path: Path) -> np.ndar
     """Write the PNG and return where in it the points of the axes are, as `Drawing.marks`."""
     figure.draw_without_rendering()
     figure.set_layout_engine('none')  # what was drawn is what is written
-    figure.savefig(path, dpi='figure')
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
+    rgb = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert('RGB')
+    few = rgb.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+    few.save(path, optimize=True)  # a quarter of the bytes that all colours would take
     pixels = axes.transData.transform(points)
     return _fractions(pixels, figure.bbox.size)
 

@@ -169,7 +169,7 @@ _AVERAGE_PRECISION = _Term(
     'average precision', 'precision over all thresholds, weighted by the recall gained'
 )
 _PRECISION = _Term('precision', 'of the accepted and judged, those whose best match is right')
-_RECALL = _Term('recall', 'accepted and right, of the answered pictures whose place is in the map')
+_RECALL = _Term('recall', 'accepted and right, of the answered whose place is mapped')
 _DECIDING = {
     'precision': _PRECISION,
     'recall': _RECALL,

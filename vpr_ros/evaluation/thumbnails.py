@@ -12,9 +12,11 @@ import numpy as np
 
 from vpr_ros.evaluation.run import Pictures
 
-# Root of a picture's number of pixels, and JPEG quality: largest first. The last always fits.
-_SHEET_STEPS = ((176, 82), (144, 78), (120, 75), (96, 70), (80, 65), (64, 55), (48, 45), (36, 35))
-_SINGLE_STEPS = ((400, 85), (320, 80), (240, 75), (176, 65), (128, 50))
+# Root of a picture's number of pixels, and JPEG quality: largest first.
+_SHEET_STEPS = tuple(
+    (side, 45 + side // 5) for side in (176, 156, 138, 122, 108, 96, 85, 75, 67, 59, 52, 46, 40)
+)
+_SINGLE_STEPS = ((400, 85), (320, 80), (240, 75), (176, 65), (128, 50))  # the last always fits
 _ACROSS = 10  # a sheet has ten rows of ten: few headers, and a browser decodes 100 at a time
 _IN_MEMORY = 256 << 20  # bytes of small pictures held at once
 
@@ -138,7 +140,7 @@ def _sheets(group: Mapping[int, np.ndarray], side: int, quality: int) -> Sheets:
     if not group:
         return Sheets(1, 1, _ACROSS, {}, [])
     first = next(iter(group.values()))
-    height, width = (8 * max(1, round(edge / 8)) for edge in _size(first, side))  # JPEG's blocks
+    height, width = _size(first, side)
     numbers = list(group)
     uris = []
     for start in range(0, len(numbers), _ACROSS**2):
@@ -170,8 +172,8 @@ def _fitted(rgb: np.ndarray, width: int, height: int) -> np.ndarray:
     """Return a picture whole and in its proportions in the middle of a cell."""
     scale = min(width / rgb.shape[1], height / rgb.shape[0])
     w, h = (max(1, round(scale * edge)) for edge in (rgb.shape[1], rgb.shape[0]))
-    if (w, h) != (width, height) and max(width - w, height - h) < 8:
-        w, h = width, height  # off by the rounding to blocks alone
+    if max(width - w, height - h) < 2:
+        w, h = width, height  # off by rounding alone
     small = cv2.resize(rgb, (w, h), interpolation=cv2.INTER_AREA)
     top, left = (height - h) // 2, (width - w) // 2
     cell = np.full((height, width, 3), 224, np.uint8)
