@@ -14,7 +14,7 @@ import pytest
 from made_run import THRESHOLD, made_run, without_truth
 
 from tools.screenshot import NoBrowserError, browser, save_screenshot
-from vpr_ros.evaluation import figures, gallery, matrix, scores, summary, thumbnails
+from vpr_ros.evaluation import figures, gallery, matrix, report, scores, summary, thumbnails
 from vpr_ros.evaluation.outcomes import Verdict, judge
 from vpr_ros.evaluation.report import PAGE_BYTES, write_report
 
@@ -106,7 +106,7 @@ def test_dropped_and_unreadable_are_counted(tmp_path, textured_pictures):
     text = Page(write(run, tmp_path)).text
     assert '1 dropped' in text
     assert 'received 27' in text
-    assert f'{len(MIXED) - 10} pictures of {len(MIXED)} queries could not be read again' in text
+    assert f'{len(MIXED) - 10} of {len(MIXED)} query pictures could not be read again' in text
 
 
 @pytest.mark.parametrize(
@@ -118,6 +118,7 @@ def test_dropped_and_unreadable_are_counted(tmp_path, textured_pictures):
         ('JJJJ', 'Whether rightly is not known'),
         ('UUUU', 'Nothing was accepted'),
         ('R', 'first match is right for 100 %'),
+        ('JM', '1 of 2 are accepted. That finds 0 %'),
         ('D', 'None of the 1 pictures was looked at'),
         ('WW', 'first match is right for 0 %'),
     ],
@@ -397,6 +398,21 @@ def test_page_of_2000_noisy_pictures_is_under_10_mb(tmp_path):
     assert data['sheets']['queries']['width'] >= 48
 
 
+def test_what_the_page_leaves_out_is_said(tmp_path, textured_pictures, monkeypatch):
+    run = made_run(8 * 'RRMRRR', pictures=textured_pictures(48))
+    monkeypatch.setattr(report, '_MAX_SHOWN', 20)
+    page = Page(write(run, tmp_path / 'a'))
+    numbers = page.data['pictures']['number']
+    assert set(range(0, 48, 3)) <= set(numbers)
+    assert f'{len(numbers)} of 48 pictures can be pointed at' in page.text
+    without = {**page.data, 'sheets': None}
+    size = (tmp_path / 'a' / 'report.html').stat().st_size
+    sheets = len(json.dumps(page.data)) - len(json.dumps(without))
+    monkeypatch.setattr(report, 'PAGE_BYTES', size - sheets + 6000)
+    text = Page(write(run, tmp_path / 'b')).text
+    assert re.search(r'[1-9]\d* of \d+ pairs of pictures are not shown', text)
+
+
 # --- in a browser
 
 
@@ -470,6 +486,26 @@ def press(chrome, key):
     ActionChains(chrome).send_keys(key).perform()
 
 
+def wider_than_the_window(chrome):
+    return chrome.execute_script('return document.documentElement.scrollWidth > innerWidth')
+
+
+def test_narrow_page(opened):
+    from selenium.webdriver.common.keys import Keys
+
+    _, chrome = opened
+    narrow = {'width': 500, 'height': 900, 'deviceScaleFactor': 1, 'mobile': False}
+    chrome.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', narrow)
+    try:
+        assert not wider_than_the_window(chrome)
+        assert not chrome.find_element('id', 'inspector').is_displayed()
+        press(chrome, Keys.ARROW_RIGHT)
+        assert chrome.find_element('id', 'inspector').is_displayed()
+    finally:
+        wide = {**narrow, 'width': 1400}
+        chrome.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', wide)
+
+
 def test_page_opens_and_draws(opened, tmp_path):
     _, chrome = opened
     assert chrome.title == 'a made run'
@@ -477,6 +513,7 @@ def test_page_opens_and_draws(opened, tmp_path):
     assert len(images) >= len(FIGURES)
     assert all(image.get_property('naturalWidth') > 0 for image in images)
     assert shown(chrome, 'query').shape[0] > 40
+    assert not wider_than_the_window(chrome)
     path = tmp_path / 'screenshot.png'
     save_screenshot(chrome, path)
     assert cv2.imread(str(path)).shape[1] == 1400

@@ -35,7 +35,17 @@ COLOURS = {
     Verdict.UNJUDGED: '#7a68a6',
     Verdict.DROPPED: '#2f353d',
 }
-_INK, _FAINT, _PAPER, _TEAL = '#22282f', '#7b8794', '#ffffff', '#1c9276'
+# Drawn in this order, what needs attention last.
+_DEPTHS = (
+    Verdict.DROPPED,
+    Verdict.UNMAPPED,
+    Verdict.UNJUDGED,
+    Verdict.RIGHT,
+    Verdict.MISSED,
+    Verdict.WRONG,
+)
+_INK, _FAINT, _PAPER = '#22282f', '#7b8794', '#ffffff'
+_TEAL, _SLATE = '#1c9276', '#51616f'
 _GREYS = LinearSegmentedColormap.from_list('greys', ['#ffffff', '#cfd4da', '#5d6670'])
 _WIDTH, _DPI = 10.0, 160  # inches; 1600 pixels, sharp on a screen of twice the usual density
 _STYLE: dict[Any, Any] = {
@@ -332,8 +342,7 @@ def draw_similarity(run: Run, outcomes: Outcomes, path: Path) -> Drawing:
     caption = 'Above the dashed line a picture is accepted'
     if (outcomes.judged & ~outcomes.mapped).any():
         caption += '; where the ground is grey, the map does not have the place'
-    if (~outcomes.answered).any():
-        caption += '; strokes at the foot are pictures that were dropped'
+    caption += _said_of_dropped(outcomes)
     return Drawing(path, f'{caption}.', marks)
 
 
@@ -344,6 +353,12 @@ def _shade_unmapped(axes: Axes, x: np.ndarray, outcomes: Outcomes) -> None:
     changes = np.flatnonzero(np.diff(np.concatenate([[0], unmapped, [0]])))
     for start, end in zip(changes[::2], changes[1::2], strict=True):
         axes.axvspan(left[start], right[end - 1], color='#eef0f3', lw=0, zorder=0)
+
+
+def _said_of_dropped(outcomes: Outcomes) -> str:
+    if outcomes.answered.all():
+        return ''
+    return '; strokes at the foot are pictures that were dropped'
 
 
 def _mark_dropped(axes: Axes, x: np.ndarray, verdicts: np.ndarray) -> None:
@@ -427,7 +442,7 @@ def _draw_truth_band(axes: Axes, run: Run, num_places: int) -> bool:
     marked = matrix.truth_cells(run.truth.positives, num_places)
     if not marked.any():
         return False
-    # Twice as fine and with a margin, so that the outline goes round the cells, not through them.
+    # Four times as fine and with a margin, so that the outline goes round the cells, not through them.
     fine = np.pad(marked, 1).repeat(4, axis=0).repeat(4, axis=1).astype(np.float32)
     height, width = len(run.truth.positives) / marked.shape[0], num_places / marked.shape[1]
     x = -0.5 + width * ((np.arange(fine.shape[1]) + 0.5) / 4 - 1)
@@ -453,11 +468,11 @@ def draw_latency(run: Run, outcomes: Outcomes, path: Path) -> Drawing:
     known = milliseconds[np.isfinite(milliseconds)]
     with _figure(3.2) as figure:
         axes, side = figure.subplots(1, 2, sharey=True, width_ratios=(4, 1))
-        axes.plot(x, milliseconds, '.', color=COLOURS[Verdict.RIGHT], ms=4, alpha=0.7)
+        axes.plot(x, milliseconds, '.', color=_SLATE, ms=4, alpha=0.7)
         _mark_dropped(axes, x, np.array(outcomes.verdicts()))
         axes.set(xlabel=label, ylabel='picture to answer [ms]')
         axes.margins(x=0.01)
-        side.hist(known, bins=40, orientation='horizontal', color=COLOURS[Verdict.RIGHT])
+        side.hist(known, bins=40, orientation='horizontal', color=_SLATE)
         side.set_xlabel('pictures')
         side.grid(axis='y', visible=False)
         for percent in (50, 95):
@@ -475,22 +490,12 @@ def draw_latency(run: Run, outcomes: Outcomes, path: Path) -> Drawing:
         axes.set_ylim(0, 1.05 * known.max())
         marks = _save(figure, axes, np.column_stack([x, milliseconds]), path)
     caption = (
-        'From a picture handed to DDS to its answer, queues and transport included.'
+        'From a picture handed to DDS to its answer, queues and transport included'
         if run.is_live
-        else 'From a picture at hand to its answer; reading and decoding are not included.'
+        else 'From a picture at hand to its answer; reading and decoding are not included'
     )
-    return Drawing(path, caption, marks)
-
-
-# Drawn in this order, what needs attention last.
-_DEPTHS = (
-    Verdict.DROPPED,
-    Verdict.UNMAPPED,
-    Verdict.UNJUDGED,
-    Verdict.RIGHT,
-    Verdict.MISSED,
-    Verdict.WRONG,
-)
+    caption += _said_of_dropped(outcomes)
+    return Drawing(path, f'{caption}.', marks)
 
 
 # --- what they share ------------------------------------------------------------------------

@@ -328,11 +328,11 @@ def _fitted_page(
             f'under {PAGE_BYTES / 1e6:.1f} MB.'
         )
     for name, group, wanted in (
-        ('queries', pictures.queries, set(indices)),
-        ('places', pictures.places, {row for _, row in pairs if row >= 0}),
+        ('query', pictures.queries, set(indices)),
+        ('place', pictures.places, {row for _, row in pairs if row >= 0}),
     ):
         if missing := len(wanted - set(group)):
-            remarks.append(f'{missing} pictures of {len(wanted)} {name} could not be read again.')
+            remarks.append(f'{missing} of {len(wanted)} {name} pictures could not be read again.')
     return _render(context, data, made, remarks)
 
 

@@ -60,10 +60,18 @@ def headline(run: Run, outcomes: Outcomes, numbers: Numbers, intervals: Interval
             'Whether rightly is not known: it is not known of any picture which places are right.',
         ]
     return [
-        f'The first match is right for {percent(numbers["recall@1"])} of the pictures asked'
-        f'{_in_brackets(intervals, "recall@1")}.',
+        _recall_sentence(numbers, intervals),
         _operating_sentence(run, outcomes, numbers, intervals),
     ]
+
+
+def _recall_sentence(numbers: Numbers, intervals: Intervals) -> str:
+    if math.isnan(numbers['recall@1']):
+        return 'No judged picture shows a place of the map.'
+    return (
+        f'The first match is right for {percent(numbers["recall@1"])} of the pictures asked'
+        f'{_in_brackets(intervals, "recall@1")}.'
+    )
 
 
 def _operating_sentence(
@@ -76,9 +84,13 @@ def _operating_sentence(
         return f'Nothing was accepted: the threshold in force is {run.threshold:.3f}{best}.'
     sentence = (
         f'At the threshold in force, {run.threshold:.3f}, {accepted} of {len(outcomes)} are '
-        f'accepted; {percent(numbers["precision"])} of these are right'
-        f'{_in_brackets(intervals, "precision")}'
+        'accepted'
     )
+    if not math.isnan(numbers['precision']):
+        sentence += (
+            f'; {percent(numbers["precision"])} of these are right'
+            f'{_in_brackets(intervals, "precision")}'
+        )
     if not math.isnan(numbers['recall']):
         sentence += (
             f'. That finds {percent(numbers["recall"])} of the pictures whose place is in the map'
