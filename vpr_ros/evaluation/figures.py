@@ -442,7 +442,7 @@ def _draw_truth_band(axes: Axes, run: Run, num_places: int) -> bool:
     marked = matrix.truth_cells(run.truth.positives, num_places)
     if not marked.any():
         return False
-    # Four times as fine and with a margin, so that the outline goes round the cells, not through them.
+    # Four times as fine and with a margin: the outline goes round the cells, not through them.
     fine = np.pad(marked, 1).repeat(4, axis=0).repeat(4, axis=1).astype(np.float32)
     height, width = len(run.truth.positives) / marked.shape[0], num_places / marked.shape[1]
     x = -0.5 + width * ((np.arange(fine.shape[1]) + 0.5) / 4 - 1)
