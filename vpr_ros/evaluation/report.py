@@ -21,6 +21,7 @@ from vpr_ros.evaluation import figures, gallery, summary, thumbnails
 from vpr_ros.evaluation.figures import COLOURS, CannotDrawError, Drawing
 from vpr_ros.evaluation.gallery import Case
 from vpr_ros.evaluation.outcomes import DROPPED, Outcomes, Verdict
+from vpr_ros.evaluation.results import protocol
 from vpr_ros.evaluation.run import Run
 from vpr_ros.evaluation.scores import RETRIEVED, stages
 from vpr_ros.evaluation.thumbnails import Sheets
@@ -81,7 +82,7 @@ def write_report(
         'title': run.title,
         'is_live': run.is_live,
         'headline': summary.headline(run, outcomes, numbers, intervals),
-        'protocol': summary.protocol(run),
+        'protocol': protocol(run, outcomes),
         'verdicts': _tally(outcomes),
         'groups': summary.groups(outcomes, numbers, intervals, reached),
         'settings': (

@@ -23,7 +23,7 @@ from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.outcomes import DROPPED, Outcomes
 from vpr_ros.evaluation.run import Run
 from vpr_ros.evaluation.scores import finite
-from vpr_ros.latency import latency_of
+from vpr_ros.evaluation.summary import stage_latencies
 from vpr_ros.recognizer import Status
 
 SCHEMA_VERSION = '1'
@@ -93,30 +93,16 @@ def metrics(
             name: list(finite({'low': low, 'high': high}).values())
             for name, (low, high) in intervals.items()
         },
-        'latency_ms': latencies(run),
-    }
-
-
-def latencies(run: Run) -> dict[str, dict[str, float | None]]:
-    """Return p50, p95, p99 and max of each stage and of the whole, milliseconds."""
-    stages: dict[str, list[float]] = {}
-    for answer in run.answers:
-        if answer.recognition is not None:
-            for stage, seconds in answer.recognition.timings_s.items():
-                stages.setdefault(stage, []).append(seconds)
-            stages.setdefault('total', []).append(answer.latency_s)
-    found = {}
-    for stage, durations in stages.items():
-        latency = latency_of(durations)
-        found[stage] = finite(
-            {
-                'p50': latency.p50_ms,
-                'p95': latency.p95_ms,
-                'p99': latency.p99_ms,
-                'max': latency.max_ms,
+        'latency_ms': {
+            row.stage: {
+                'p50': row.latency.p50_ms,
+                'p95': row.latency.p95_ms,
+                'p99': row.latency.p99_ms,
+                'max': row.latency.max_ms,
             }
-        )
-    return found
+            for row in stage_latencies(run, outcomes)
+        },
+    }
 
 
 def write_metrics(content: Mapping[str, Any], folder: Path) -> None:

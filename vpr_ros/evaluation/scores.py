@@ -210,14 +210,15 @@ def numbers(
 
 
 def _stage_numbers(stage: Stage) -> dict[str, float]:
+    undefined = np.isnan(stage.recall)  # no answered picture shows a mapped place
     found = {
-        'average_precision': stage.curve.average_precision,
+        'average_precision': np.nan if undefined else stage.curve.average_precision,
         'precision_at_threshold': stage.precision,
         'recall_at_threshold': stage.recall,
     }
     for percent in (100, 99):
         recall, threshold = stage.curve.best_recall(percent / 100)
-        found[f'recall_at_{percent}_precision'] = recall
+        found[f'recall_at_{percent}_precision'] = np.nan if undefined else recall
         found[f'threshold_at_{percent}_precision'] = threshold
     return found
 

@@ -18,6 +18,7 @@ Numbers = Mapping[str, float]
 Intervals = Mapping[str, tuple[float, float]]
 
 NOT_KNOWN = 'not known'
+TOTAL = 'total'  # latency of a picture: live, from handing it to DDS to the answer
 VERDICT_MEANINGS = {
     Verdict.RIGHT: 'accepted, and the best match is right',
     Verdict.MISSED: 'rejected, although the map has the place',
@@ -102,18 +103,6 @@ def _operating_sentence(
 def _in_brackets(intervals: Intervals, name: str) -> str:
     text = percent_range(intervals.get(name, (math.nan, math.nan)))
     return f' ({text})' if text else ''
-
-
-def protocol(run: Run) -> str:
-    """Return what counts as right, and over what recall is taken; one line."""
-    if run.truth is None:
-        return 'No truth was given, so that nothing is judged; what needs it is left out.'
-    asked = (
-        'pictures whose place is in the map'
-        if run.truth.asks_only_mapped
-        else 'all judged pictures, those of unmapped places included'
-    )
-    return f'Right is {run.truth.rule}. recall@K is over {asked}. In brackets: 95 % intervals.'
 
 
 # --- the table of numbers -------------------------------------------------------------------
@@ -293,7 +282,7 @@ class StageLatency:
 
 
 def stage_latencies(run: Run, outcomes: Outcomes) -> list[StageLatency]:
-    """Return the latency of every stage, of all together, and from picture to answer."""
+    """Return the latency of every stage and, last, from the picture at hand to the answer."""
     timings = [
         answer.recognition.timings_s
         for answer in run.answers
@@ -301,9 +290,7 @@ def stage_latencies(run: Run, outcomes: Outcomes) -> list[StageLatency]:
     ]
     names = dict.fromkeys(name for timing in timings for name in timing)
     rows = {name: [timing[name] for timing in timings if name in timing] for name in names}
-    rows['all stages'] = [sum(timing.values()) for timing in timings]
-    end_to_end = 'handed to DDS to answer' if run.is_live else 'picture to answer'
-    rows[end_to_end] = outcomes.latency_s[np.isfinite(outcomes.latency_s)].tolist()
+    rows[TOTAL] = outcomes.latency_s[np.isfinite(outcomes.latency_s)].tolist()
     return [
         StageLatency(name, latency_of(seconds), len(seconds))
         for name, seconds in rows.items()
