@@ -21,7 +21,15 @@ from vpr_ros.frames import Frame, Source, files_sha256
 from vpr_ros.picture_folder import PICTURE_SUFFIXES, PictureFolder
 from vpr_ros.poses import NS_PER_S
 
-__all__ = ['BagSource', 'Frame', 'PictureFolder', 'Source', 'VideoFile', 'open_source']
+__all__ = [
+    'BagSource',
+    'Frame',
+    'PictureFolder',
+    'Source',
+    'VideoFile',
+    'open_source',
+    'picture_name',
+]
 
 logger = logging.getLogger(__name__)
 
@@ -124,7 +132,7 @@ class BagSource:
         """Yield the pictures in the order of recording."""
         with Bag(self.path, self.stamps) as bag:
             for index, (stamp_ns, msg) in enumerate(bag.messages(self.topic)):
-                name = f'{self.topic.name} {stamp_ns / NS_PER_S:.3f} s'
+                name = picture_name(self.topic.name, stamp_ns)
                 yield Frame(index, stamp_ns, name, functools.partial(self._decode, msg, index))
 
     def poses(
@@ -161,6 +169,11 @@ class BagSource:
             raise SourceError(
                 f'{self.path}: picture {index} of {self.topic.name}: {error}'
             ) from error
+
+
+def picture_name(topic: str, stamp_ns: int) -> str:
+    """Name of a picture of a bag."""
+    return f'{topic} {stamp_ns / NS_PER_S:.3f} s'
 
 
 def open_source(
