@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 
 
-def add_bag_options(group: argparse._ActionsContainer) -> None:
+def add_bag_options(group: argparse._ActionsContainer, *, stamps_default: str = 'header') -> None:
     """Add what chooses pictures and times of a bag; `stamps` is None where it is not given."""
     group.add_argument(
         '--topic', help='pictures of the bag, Image or CompressedImage (default: the only ones)'
@@ -17,7 +17,8 @@ def add_bag_options(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         '--stamps',
         choices=('header', 'record'),
-        help='times in the bag: of the message headers or of recording (default header)',
+        help='times in the bag: of the message headers or of recording '
+        f'(default {stamps_default})',
     )
 
 
@@ -34,6 +35,11 @@ def tolerance(text: str) -> int:
 def not_negative(text: str) -> float:
     """Read a finite number of at least 0."""
     return _within(text, float, 0.0, sys.float_info.max, '0 or more')
+
+
+def above_zero(text: str) -> float:
+    """Read a finite number above 0."""
+    return _within(text, float, sys.float_info.min, sys.float_info.max, 'above 0')
 
 
 def similarity(text: str) -> float:

@@ -27,6 +27,11 @@ class Progress:
             text = f'{stage} … {done}/{total}' if total else f'{stage} …'
             print(f'\r{text}\033[K', end='', file=sys.stderr, flush=True)
 
+    def note(self, text: str) -> None:
+        """Write on the current line of a terminal, until there is progress again."""
+        if sys.stderr.isatty():
+            print(f'\r{self._stage} … {text}\033[K', end='', file=sys.stderr, flush=True)
+
     def end(self) -> None:
         """Finish the current line."""
         if self._stage and sys.stderr.isatty():

@@ -27,7 +27,6 @@ from vpr_ros.replay.recording import Event, Recording, has_header
 from vpr_ros.replay.timeline import Timeline
 
 DEPTH = 5  # messages kept for a slow subscriber; more would only be older
-CLOCK_HZ = 40.0  # as `ros2 bag play --clock`
 _AHEAD = 4  # events decoded before their time
 
 
@@ -190,9 +189,9 @@ class Player:
 
     def _begin(self, event: Event, *, held: bool = False) -> None:
         with self._clock_lock:
-            self.timeline.begin(event.stamp_ns, held=held)
             self._clock_ns = event.stamp_ns
-        self._tick()
+            self._publish_clock()
+            self.timeline.begin(event.stamp_ns, held=held)
 
     def _publish(
         self, event: Event, replay: Replay, on_picture: Callable[[Sent], None] | None
@@ -219,13 +218,15 @@ class Player:
 
     def _tick(self) -> None:
         """Publish the time, which goes back only where the recording begins again."""
-        if self._clock is None:
-            return
         with self._clock_lock:  # two threads come here, and the later must not say less
             now_ns = self.timeline.now_ns()
             if now_ns is not None:
                 self._clock_ns = max(self._clock_ns, now_ns)
-                self._clock.publish(Clock(clock=stamp_msg_from_ns(self._clock_ns)))
+                self._publish_clock()
+
+    def _publish_clock(self) -> None:
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=stamp_msg_from_ns(self._clock_ns)))
 
     @contextmanager
     def _ticking_clock(self) -> Iterator[None]:
