@@ -22,7 +22,10 @@ def has_keys() -> bool:
     """
     if not sys.stdin.isatty():
         return False
-    return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # a terminal, but not that of this session
+        return False
 
 
 @contextmanager
