@@ -226,7 +226,9 @@ def test_pictures_that_are_skipped_are_accounted_for(town, tiny_model, tmp_path)
     )
     assert live.counts.sent == 21
     assert live.counts.processed == sum(a.recognition is not None for a in live.answers) < 3
-    assert live.counts.others == 21 - live.counts.processed
+    counts = live.counts
+    assert counts.others + counts.dropped + counts.overtaken == 21 - counts.processed
+    assert counts.others > 15
     assert live.answers[-1].recognition is None
 
 
@@ -352,7 +354,7 @@ def test_pictures_that_all_are_refused_are_an_error(town, tiny_model, tmp_path):
     with BagWriter(tmp_path / 'bag') as bag:
         for i in range(3):
             picture = np.zeros((8, 8), np.uint8)
-            bag.add_image('/cam', picture, T0 + i * STEP_NS, FRAME, encoding='8UC7')
+            bag.add_image('/cam', picture, T0 + i * 5 * 10**8, FRAME, encoding='8UC7')
     with pytest.raises(NodeError, match=r"(?s)none of 3 pictures \(3 rec.* 3 refused.*'8UC7'"):
         run_live(
             query_recording(BagSource(tmp_path / 'bag')),
