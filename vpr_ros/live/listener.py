@@ -209,9 +209,11 @@ class Listener:
 
     def _heard(self) -> str:
         """Topics of pictures that the node listens to."""
-        namespace, _, name = self._name.rpartition('/')
-        topics = self.node.get_subscriber_names_and_types_by_node(name, namespace or '/')
-        return ', '.join(name for name, types in topics if set(types) & set(_PICTURE_TYPES))
+        return ', '.join(
+            topic
+            for topic, types in self.node.get_topic_names_and_types()
+            if set(types) & set(_PICTURE_TYPES) and self._listens(topic)
+        )
 
     def _is_complete(self) -> bool:
         counted = self._counted()

@@ -30,7 +30,7 @@ class Hooks:
     """What a caller wants to do meanwhile.
 
     Attributes:
-        progress: Is told after every picture how many were sent.
+        progress: Is told of every picture its number in the source, counted from 1.
         controls: Entered with the player while it plays, such as a keyboard.
     """
 
