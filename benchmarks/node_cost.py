@@ -21,14 +21,16 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
 from vpr_ros.conversions import image_from_rgb
-from vpr_ros.demo.live import LiveRun, run_live
 from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.live.run import Hooks, LiveRun, run_live
 from vpr_ros.picture_folder import read_picture
 from vpr_ros.place_map import PlaceMap
-from vpr_ros.replay import Event
+from vpr_ros.replay.player import Pace
+from vpr_ros.replay.recording import Event, Recording
 from vpr_ros.resources import default_model
 
 WIDTH, HEIGHT = 640, 480
@@ -123,11 +125,12 @@ def play(
             yield Event(round(i * 1e9 / rate_hz), 'image', message, i)
 
     return run_live(
-        events,
-        map_directory=scratch / 'map',
+        Recording({'image': Image}, events, inputs={'image': 'image'}),
+        place_map=PlaceMap.load(scratch / 'map'),
         model=default_model(),
         log=scratch / 'node.log',
-        progress=progress,
+        pace=Pace(restamp=True),
+        hooks=Hooks() if progress is None else Hooks(progress=progress),
     )
 
 

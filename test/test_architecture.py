@@ -59,14 +59,15 @@ ARROWS = {
     # the edges
     'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
     'replay': 'errors bag_messages bags conversions prefetch sources',
+    'live': 'errors conversions evaluation place_map recognizer replay retrieval_pose',
     'demo': (
-        'errors bags bag_writer conversions evaluation extractor latency map_builder '
-        'place_map pose_lookup poses recognizer replay resources sources'
+        'errors bags bag_writer conversions evaluation extractor latency live map_builder '
+        'place_map pose_lookup poses recognizer resources sources'
     ),
     'cli': (
         'errors bag_messages bag_poses bags benchmarks demo evaluation extractor frames hashing '
-        'latency map_builder model_ref picture_folder place_map pose_files pose_lookup recognizer '
-        'replay resources sources'
+        'latency live map_builder model_ref picture_folder place_map pose_files pose_lookup '
+        'recognizer replay resources sources'
     ),
 }
 
@@ -74,13 +75,13 @@ TRAINING_MAY_USE = (
     'benchmarks errors evaluation extractor hashing model_ref picture_folder preprocess recognizer'
 )
 
-ROS_MESSAGES = 'conversions node replay demo.live*'
+ROS_MESSAGES = 'conversions node replay live'
 LIBRARIES = {
     'onnxruntime': 'extractor',
     'faiss': 'place_map',
     'cv_bridge': 'conversions',
     'rosbags': 'bags bag_messages bag_poses bag_writer',
-    'rclpy': 'node replay demo.live*',
+    'rclpy': 'node replay live',
     'ament_index_python': 'resources',
     'builtin_interfaces': ROS_MESSAGES,
     'diagnostic_msgs': ROS_MESSAGES,
@@ -217,7 +218,7 @@ def test_training_uses_only_what_it_shares_with_the_runtime(module):
 def test_core_imports_without_ros_and_without_torch():
     blocked = sorted(set(LIBRARIES) - {'onnxruntime', 'faiss', 'rosbags'})
     core = [
-        module for module in RUNTIME if unit_of(module, ARROWS) not in {'node', 'replay', 'demo'}
+        module for module in RUNTIME if unit_of(module, ARROWS) not in {'node', 'replay', 'live'}
     ]
     program = (
         'import importlib, sys\n'

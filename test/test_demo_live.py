@@ -16,20 +16,12 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('vpr_msgs.msg')
 
-from node_process import free_domain
-from std_msgs.msg import Header
-from vpr_msgs.msg import LoopClosure
-
 from vpr_ros import bag_writer
 from vpr_ros.bag_messages import header
 from vpr_ros.bag_writer import BagWriter
-from vpr_ros.conversions import stamp_msg_from_ns
-from vpr_ros.demo import live
-from vpr_ros.demo.node_process import NodeError, NodeProcess
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import build_map
 from vpr_ros.pose_lookup import PosesByTime
-from vpr_ros.replay import Sent
 from vpr_ros.sources import BagSource
 
 pytestmark = pytest.mark.ros
@@ -195,36 +187,6 @@ def nodes_of(model):
             if b'vpr_ros.node' in command and str(model).encode() in command:
                 found.append(entry.name)
     return found
-
-
-def test_a_node_that_dies_is_reported_with_its_own_words(tmp_path):
-    parameters = {'map': tmp_path / 'nowhere', 'no_such_parameter': 1}
-    with NodeProcess(parameters, log=tmp_path / 'log', environment={}) as node:
-        deadline = time.monotonic() + 30
-        with pytest.raises(NodeError, match='ended by itself') as error:
-            while time.monotonic() < deadline:
-                node.check()
-                time.sleep(0.05)
-    assert 'no_such_parameter' in str(error.value)
-
-
-def test_a_node_that_falls_silent_is_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(live, 'ANSWER_TIMEOUT_S', 0.2)
-    (tmp_path / 'log').write_text('its last words')
-    process = NodeProcess({}, log=tmp_path / 'log', environment={})
-
-    def answer(picture):
-        stamp = stamp_msg_from_ns((picture + 1) * 10**9)
-        return LoopClosure(header=Header(stamp=stamp))
-
-    with live._listener(free_domain()) as listener:
-        for picture in range(3):
-            listener.remember(Sent(picture, (picture + 1) * 10**9, time.monotonic(), 0.0))
-        listener._on_answer(answer(0))
-        with pytest.raises(NodeError, match=r'last picture, number 2, .*1 of 3.*\n.*last words'):
-            listener.wait_for_last_answer(process)
-        listener._on_answer(answer(2))
-        listener.wait_for_last_answer(process)  # picture 1 was replaced; that is no error
 
 
 @pytest.mark.parametrize(

@@ -8,17 +8,15 @@ import numpy as np
 import pytest
 
 from vpr_ros.demo.report import below_bar, table
-from vpr_ros.demo.scoring import (
-    Answer,
-    Counts,
-    Verdict,
-    best_rows,
-    score,
-)
+from vpr_ros.demo.scoring import Verdict, score
+from vpr_ros.evaluation.answers import Answer
 from vpr_ros.evaluation.truth import Track, positives_by_pose
+from vpr_ros.live.counts import Counts
+from vpr_ros.place_map import Match
+from vpr_ros.recognizer import Recognition, Status
 
 COUNTS = Counts(sent=6, received=5, processed=5, dropped=0)
-PLACE_IDS = np.array([10, 11, 12], np.uint64)
+NOWHERE = np.full(3, np.nan), np.full(4, np.nan)
 
 
 def yaw_quaternion(degrees):
@@ -26,8 +24,15 @@ def yaw_quaternion(degrees):
     return np.array([0.0, 0.0, np.sin(half), np.cos(half)])
 
 
-def answer(picture, place_id, *, accepted=True, latency_s=0.02, age_s=0.03):
-    return Answer(picture, accepted, (place_id,), 0.9, latency_s, age_s)
+def answer(picture, row, *, accepted=True, latency_s=0.02):
+    match = Match(row, 10 + row, 0.9, 0, '', *NOWHERE)
+    status = Status.CANDIDATE if accepted else Status.REJECTED
+    found = Recognition(0, 0, 0, status, '' if accepted else 'no', (match,), None, None)
+    return Answer(picture, f'{picture}', 0, 0, found, latency_s)
+
+
+def scored(answers, positives):
+    return score(answers, positives, COUNTS, max_age_s=0.25)
 
 
 def test_positives_need_both_distance_and_angle():
@@ -64,8 +69,8 @@ def test_a_picture_taken_nobody_knows_where_has_no_truth():
 
 def test_pictures_without_a_pose_are_judged_neither_right_nor_wrong():
     positives = [np.array([0]), None, None, np.array([0])]
-    answers = [answer(0, 10), answer(1, 12), answer(2, 12, accepted=False), answer(3, 11)]
-    result = score(answers, positives, PLACE_IDS, COUNTS)
+    answers = [answer(0, 0), answer(1, 2), answer(2, 2, accepted=False), answer(3, 1)]
+    result = scored(answers, positives)
     assert result.verdicts == (
         Verdict.RIGHT, Verdict.UNJUDGED, Verdict.UNJUDGED, Verdict.WRONG,
     )  # fmt: skip
@@ -86,13 +91,13 @@ def test_score_of_five_answers_by_hand():
         np.array([], int),
     ]
     answers = [
-        answer(0, 10),  # right
-        answer(1, 12),  # wrong
-        answer(2, 12, accepted=False),  # missed, though its best match is true
-        answer(3, 11),  # accepted where the map has nothing: wrong
-        answer(4, 11, accepted=False, age_s=0.25),  # rightly rejected
+        answer(0, 0),  # right
+        answer(1, 2),  # wrong
+        answer(2, 2, accepted=False),  # missed, though its best match is true
+        answer(3, 1),  # accepted where the map has nothing: wrong
+        answer(4, 1, accepted=False),  # rightly rejected
     ]
-    result = score(answers, positives, PLACE_IDS, COUNTS)
+    result = scored(answers, positives)
     assert result.verdicts == (
         Verdict.RIGHT, Verdict.WRONG, Verdict.MISSED, Verdict.WRONG, Verdict.UNKNOWN,
     )  # fmt: skip
@@ -106,7 +111,7 @@ def test_score_of_five_answers_by_hand():
 
 
 def test_without_truth_nothing_is_judged():
-    result = score([answer(0, 10)], None, PLACE_IDS, COUNTS)
+    result = scored([answer(0, 0)], None)
     assert result.verdicts == (Verdict.UNJUDGED,)
     assert math.isnan(result.precision)
     assert math.isnan(result.recall)
@@ -116,19 +121,22 @@ def test_without_truth_nothing_is_judged():
 
 
 def test_no_answers_score_as_unknown_not_as_perfect():
-    result = score([], [np.array([0])], PLACE_IDS, COUNTS)
+    result = scored([], [np.array([0])])
     assert math.isnan(result.precision)
     assert len(below_bar(result)) == 2
 
 
-def test_a_place_that_is_not_in_the_map_is_an_error():
-    with pytest.raises(ValueError, match='place 99 is not in the map'):
-        best_rows([answer(0, 99)], PLACE_IDS)
+def test_a_dropped_picture_is_not_scored():
+    dropped = Answer(1, '1', 0, 0, None, math.nan)
+    result = scored([answer(0, 0), dropped, answer(2, 0)], [np.array([0])] * 3)
+    assert result.pictures == (0, 2)
+    assert result.recall == 1.0
+    assert result.latency.p50_ms == pytest.approx(20)
 
 
 @pytest.mark.parametrize(('right', 'wrong', 'short'), [(19, 1, 0), (18, 2, 1), (17, 3, 2)])
 def test_bar(right, wrong, short):
     """Of 20 places: 19 right and 1 wrong is exactly 95 %; 18 is exactly 90 % recall."""
-    answers = [answer(i, 10 if i < right else 11) for i in range(right + wrong)]
-    result = score(answers, [np.array([0])] * 20, PLACE_IDS, COUNTS)
+    answers = [answer(i, 0 if i < right else 1) for i in range(right + wrong)]
+    result = scored(answers, [np.array([0])] * 20)
     assert len(below_bar(result)) == short

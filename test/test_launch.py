@@ -14,6 +14,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCALIZE = ROOT / 'launch' / 'localize.launch.py'
+REPLAY = ROOT / 'launch' / 'replay.launch.py'
 ARGUMENTS = {
     *('map', 'model', 'image', 'image_transport', 'device', 'params_file', 'autostart'),
     *('use_sim_time', 'namespace', 'log_level', 'rviz'),
@@ -40,6 +41,45 @@ def test_every_argument_has_a_default_and_a_description(path):
 
 def test_localize_declares_its_arguments():
     assert set(declarations(LOCALIZE)) == ARGUMENTS
+
+
+def test_replay_declares_its_arguments():
+    wanted = {'bag', 'map', 'out', 'model', 'topic', 'rate', 'params_file'}
+    assert set(declarations(REPLAY)) == wanted
+
+
+def test_replay_calls_a_command_that_exists():
+    """Its options, with values in place of what launch fills in."""
+    from vpr_ros.cli import build_parser
+
+    (command,) = (
+        keyword.value.elts[1:]
+        for call in ast.walk(ast.parse(REPLAY.read_text('utf-8')))
+        if isinstance(call, ast.Call) and getattr(call.func, 'id', '') == 'ExecuteProcess'
+        for keyword in call.keywords
+        if keyword.arg == 'cmd'
+    )
+    words = []
+    for element in command:
+        assert isinstance(element, ast.Starred)
+        value = element.value
+        for word in (value.body if isinstance(value, ast.IfExp) else value).elts:
+            words.append(word.value if isinstance(word, ast.Constant) else '1')
+    words[words.index('--remap') + 1] = '/cam:=/cam/compressed'
+    args = build_parser().parse_args(words)
+    assert (args.command, args.node, args.clock) == ('replay', '/localizer', 40.0)
+    assert (args.bag, args.map, args.out, args.rate) == (*(Path('1'),) * 3, 1.0)
+
+
+def test_replay_gives_arguments_that_the_localizer_has():
+    (given,) = (
+        keyword.value.func.value.keys
+        for call in ast.walk(ast.parse(REPLAY.read_text('utf-8')))
+        if isinstance(call, ast.Call)
+        for keyword in call.keywords
+        if keyword.arg == 'launch_arguments'
+    )
+    assert {key.value for key in given} <= ARGUMENTS
 
 
 def test_arguments_that_become_parameters_exist():
@@ -105,13 +145,14 @@ def ros2_launch():
         share = Path(get_package_share_directory('vpr_ros'))
     except PackageNotFoundError:
         pytest.skip('vpr_ros is not built: colcon build')
-    assert (share / 'launch' / LOCALIZE.name).read_text() == LOCALIZE.read_text(), 'build again'
+    for file in (LOCALIZE, REPLAY):
+        assert (share / 'launch' / file.name).read_text() == file.read_text(), 'build again'
 
-    def run(until: str, *arguments: str) -> tuple[str, int]:
+    def run(until: str, *arguments: str, file: Path = LOCALIZE) -> tuple[str, int]:
         from node_process import free_domain
 
         process = subprocess.Popen(
-            ['ros2', 'launch', 'vpr_ros', LOCALIZE.name, *arguments],
+            ['ros2', 'launch', 'vpr_ros', file.name, *arguments],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -153,3 +194,25 @@ def test_arguments_win_over_the_parameter_file(ros2_launch, tiny_model, tmp_path
     assert '"top_k": 3' in output
     assert '"device": "cpu"' in output
     assert 'listening to /robot1/image' in output
+
+
+@pytest.mark.ros
+def test_the_real_ros2_launch_replays_a_bag(ros2_launch, tiny_model, textured_pictures, tmp_path):
+    import node_process
+
+    from vpr_ros.bag_writer import BagWriter
+
+    pictures = textured_pictures(10)
+    place_map = node_process.build_map(tiny_model, tmp_path / 'map', pictures)
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(pictures):
+            bag.add_image('/cam', rgb, 10**18 + i * 2 * 10**8, 'cam')
+    out = tmp_path / 'out'
+    given = (f'bag:={tmp_path / "bag"}', f'model:={tiny_model}', f'out:={out}')
+    output, code = ros2_launch('never', *given, f'map:={place_map}', file=REPLAY)
+    assert '10 answered' in output
+    assert code == 0, output
+    assert any(out.iterdir())
+    output, code = ros2_launch('never', *given, f'map:={tmp_path / "nowhere"}', file=REPLAY)
+    assert 'no map at' in output
+    assert code == 1, output

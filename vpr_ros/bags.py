@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+from rosbags.interfaces import Connection, QosDurability
 from rosbags.rosbag2 import Reader
 
 from vpr_ros.bag_messages import IMAGE, PICTURE_TYPES, POSE_TYPES, TYPESTORE
@@ -32,11 +33,13 @@ class Topic:
         name: Name of the topic.
         msgtype: Type, such as `sensor_msgs/msg/Image`.
         count: Number of messages.
+        latched: Whether a publisher kept its last message for late subscribers.
     """
 
     name: str
     msgtype: str
     count: int
+    latched: bool = False
 
 
 class Bag:
@@ -82,7 +85,12 @@ class Bag:
                 'off while recording or copying? `ros2 bag reindex` or `mcap recover` may mend it'
             ) from error
         for name, info in self._reader.topics.items():
-            self.topics[name] = Topic(name, info.msgtype or 'several types', info.msgcount)
+            self.topics[name] = Topic(
+                name,
+                info.msgtype or 'several types',
+                info.msgcount,
+                latched=any(_is_latched(connection) for connection in info.connections),
+            )
         return self
 
     def __exit__(
@@ -144,6 +152,27 @@ class Bag:
             )
         return candidates[0] if candidates else None
 
+    @property
+    def start_ns(self) -> int:
+        """Time of the first record, nanoseconds."""
+        return self._open_reader.start_time
+
+    @property
+    def end_ns(self) -> int:
+        """Time of the last record, nanoseconds."""
+        return self._open_reader.end_time - 1  # rosbags counts to just after it
+
+    def topic(self, wanted: str) -> Topic:
+        """Return the topic of a name, with or without its first slash.
+
+        Raises:
+            SourceError: There is none; the message lists what is in the bag.
+        """
+        topic = self.topics.get(wanted) or self.topics.get(f'/{wanted}')
+        if topic is None:
+            raise SourceError(f'{self.path} has no topic {wanted}; it holds\n{self.describe()}')
+        return topic
+
     def messages(self, topic: Topic) -> Iterator[tuple[int, Any]]:
         """Yield time and message of a topic, in the order of recording.
 
@@ -154,40 +183,72 @@ class Bag:
             SourceError: The bag is damaged, holds fewer messages than it promises, or the
                 messages have no stamps.
         """
-        count = 0
-        for recorded_ns, data in self._records(topic):
+        for count, (_, recorded_ns, data) in enumerate(self.records([topic])):
             try:
                 msg = TYPESTORE.deserialize_cdr(data, topic.msgtype)
             except Exception as error:  # on damaged data rosbags fails in many ways
                 raise SourceError(
                     f'{self.path}: message {count} of {topic.name} is no {topic.msgtype}: {error}'
                 ) from error
-            yield self._stamp_ns(topic, count, recorded_ns, msg), msg
-            count += 1
-        if count < topic.count:
-            raise SourceError(
-                f'{self.path} promises {topic.count} messages of {topic.name} but holds {count}: '
-                'cut off while copying? Copy it again, or mend it with `ros2 bag reindex`'
-            )
+            yield self.stamp_ns(topic, count, recorded_ns, msg), msg
 
-    def _records(self, topic: Topic) -> Iterator[tuple[int, bytes]]:
-        if self._reader is None:
-            raise RuntimeError('the bag is not open: use `with Bag(path) as bag`')
-        connections = [c for c in self._reader.connections if c.topic == topic.name]
-        records = iter(self._reader.messages(connections) if connections else ())
+    def records(
+        self, topics: Sequence[Topic], *, since_ns: int | None = None
+    ) -> Iterator[tuple[Topic, int, bytes]]:
+        """Yield the messages of some topics as they were recorded, in the order of recording.
+
+        Args:
+            topics: Which ones.
+            since_ns: Leave out what was recorded before, nanoseconds; None: nothing.
+
+        Yields:
+            Topic, time of the record in nanoseconds, serialized message (CDR).
+
+        Raises:
+            SourceError: The bag is damaged, or holds fewer messages than it promises.
+        """
+        counts = dict.fromkeys((topic.name for topic in topics), 0)
+        of_name = {topic.name: topic for topic in topics}
+        connections = [c for c in self._open_reader.connections if c.topic in of_name]
+        records = iter(self._open_reader.messages(connections, since_ns) if connections else ())
         while True:
             try:
-                _, recorded_ns, data = next(records)
+                connection, recorded_ns, data = next(records)
             except StopIteration:
-                return
+                break
             except Exception as error:  # on a damaged file rosbags fails in many ways
                 raise SourceError(
-                    f'{self.path} is damaged in {topic.name}: {_reason(error)}; '
+                    f'{self.path} is damaged in {", ".join(of_name)}: {_reason(error)}; '
                     'copy it again, or mend it with `ros2 bag reindex` or `mcap recover`'
                 ) from error
-            yield recorded_ns, data
+            counts[connection.topic] += 1
+            yield of_name[connection.topic], recorded_ns, data
+        for topic in topics if since_ns is None else ():
+            if counts[topic.name] < topic.count:
+                raise SourceError(
+                    f'{self.path} promises {topic.count} messages of {topic.name} but holds '
+                    f'{counts[topic.name]}: cut off while copying? Copy it again, or mend it with '
+                    '`ros2 bag reindex`'
+                )
 
-    def _stamp_ns(self, topic: Topic, number: int, recorded_ns: int, msg: Any) -> int:
+    @property
+    def _open_reader(self) -> Reader:
+        if self._reader is None:
+            raise RuntimeError('the bag is not open: use `with Bag(path) as bag`')
+        return self._reader
+
+    def stamp_ns(self, topic: Topic, number: int, recorded_ns: int, msg: Any) -> int:
+        """Return the time of a message, by header or record (see `stamps`).
+
+        Args:
+            topic: Where it was published.
+            number: How many came before it on the topic.
+            recorded_ns: Time of its record, nanoseconds.
+            msg: The message; those of `rosbags` serve as well as those of rclpy.
+
+        Raises:
+            SourceError: Its header has no stamp.
+        """
         if self._stamps == 'record':
             return recorded_ns
         stamp_ns = stamp_ns_from_msg(msg.header.stamp)
@@ -202,9 +263,7 @@ class Bag:
         return [t for t in self.topics.values() if t.msgtype in msgtypes and t.count > 0]
 
     def _named_topic(self, wanted: str, msgtypes: Sequence[str]) -> Topic:
-        topic = self.topics.get(wanted) or self.topics.get(f'/{wanted}')
-        if topic is None:
-            raise SourceError(f'{self.path} has no topic {wanted}; it holds\n{self.describe()}')
+        topic = self.topic(wanted)
         if topic.msgtype not in msgtypes:
             raise SourceError(
                 f'{self.path}: {topic.name} is a {topic.msgtype}; accepted are '
@@ -222,11 +281,16 @@ class Bag:
         return f'{self.path} has several {what} topics; choose one with {option}: {names}'
 
     def _is_depth(self, topic: Topic) -> bool:
-        _, data = next(self._records(topic))
+        _, _, data = next(self.records([topic]))
         msg: Any = TYPESTORE.deserialize_cdr(data, topic.msgtype)
         if topic.msgtype == IMAGE:
             return msg.encoding in _DEPTH_ENCODINGS
         return 'compressedDepth' in msg.format
+
+
+def _is_latched(connection: Connection) -> bool:
+    profiles = getattr(connection.ext, 'offered_qos_profiles', ())
+    return any(profile.durability is QosDurability.TRANSIENT_LOCAL for profile in profiles)
 
 
 def is_bag(path: Path) -> bool:

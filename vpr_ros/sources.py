@@ -31,6 +31,7 @@ __all__ = [
     'Source',
     'VideoFile',
     'open_source',
+    'picture_name',
 ]
 
 logger = logging.getLogger(__name__)
@@ -157,7 +158,7 @@ class BagSource:
             merged = heapq.merge(*cameras, key=lambda message: message[0])
             for index, (stamp_ns, topic, msg) in enumerate(merged):
                 camera = self.topics.index(topic)
-                name = f'{topic.name} {stamp_ns / NS_PER_S:.3f} s'
+                name = picture_name(topic.name, stamp_ns)
                 decode = functools.partial(self._decode, topic, msg, index)
                 yield Frame(index, stamp_ns, name, decode, camera)
 
@@ -201,6 +202,11 @@ AnySource = PictureFolder | VideoFile | BagSource
 def _with_topic(bag: Bag, topic: Topic) -> Iterator[tuple[int, Topic, Any]]:
     for stamp_ns, msg in bag.messages(topic):
         yield stamp_ns, topic, msg
+
+
+def picture_name(topic: str, stamp_ns: int) -> str:
+    """Name of a picture of a bag."""
+    return f'{topic} {stamp_ns / NS_PER_S:.3f} s'
 
 
 def open_source(

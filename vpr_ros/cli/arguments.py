@@ -9,12 +9,15 @@ import sys
 from collections.abc import Callable
 
 
-def add_bag_options(group: argparse._ActionsContainer, *, several: bool = False) -> None:
+def add_bag_options(
+    group: argparse._ActionsContainer, *, several: bool = False, stamps_default: str = 'header'
+) -> None:
     """Add what chooses pictures and times of a bag; None where an option is not given.
 
     Args:
         group: Gets the options.
         several: Whether there may be several topics, each a camera of its own.
+        stamps_default: What the command takes then, for the help.
     """
     more = '; give it again for each further camera' if several else ''
     group.add_argument(
@@ -25,7 +28,8 @@ def add_bag_options(group: argparse._ActionsContainer, *, several: bool = False)
     group.add_argument(
         '--stamps',
         choices=('header', 'record'),
-        help='times in the bag: of the message headers or of recording (default header)',
+        help='times in the bag: of the message headers or of recording '
+        f'(default {stamps_default})',
     )
 
 
@@ -42,6 +46,11 @@ def tolerance(text: str) -> int:
 def not_negative(text: str) -> float:
     """Read a finite number of at least 0."""
     return _within(text, float, 0.0, sys.float_info.max, '0 or more')
+
+
+def above_zero(text: str) -> float:
+    """Read a finite number above 0."""
+    return _within(text, float, sys.float_info.min, sys.float_info.max, 'above 0')
 
 
 def similarity(text: str) -> float:

@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import add_bag_options, tolerance
+from vpr_ros.cli.progress import Progress
 from vpr_ros.errors import ModelError, SourceError
 
 if TYPE_CHECKING:
     from vpr_ros.demo.scoring import Score
     from vpr_ros.demo.trials import Trial
     from vpr_ros.extractor import DescriptorExtractor
+    from vpr_ros.live.run import LiveRun
 
 _MARKER = 'vpr_demo'  # tells a folder of ours, which may be emptied, from anybody else's
 
@@ -101,9 +103,9 @@ def run(args: argparse.Namespace) -> int:
     )
     del extractor  # the node has its own; memory and cores are its
     live = _play(trial, model, out)
-    result = score(live.answers, trial.positives, trial.place_map.places['place_id'], live.counts)
+    result = score(live.answers, trial.positives, live.counts, max_age_s=live.max_age_s)
     figure = out / 'demo.png'
-    save_figure(figure, trial, live.answers, result, threshold=threshold)
+    save_figure(figure, trial, result, threshold=threshold)
     print(table(result, threshold=threshold, truth=trial.truth, seconds=live.replay.seconds))
     print(f'  figure {figure}   ·   {time.monotonic() - begin:.0f} s in all')
     return _judge(result) if trial.town is not None else 0
@@ -137,7 +139,7 @@ def _check_values(args: argparse.Namespace) -> None:
 def _trial(args: argparse.Namespace, out: Path, extractor: DescriptorExtractor) -> Trial:
     from vpr_ros.demo import trials
 
-    progress = _Progress()
+    progress = Progress()
     if args.reference is not None:
         trial = trials.folder_trial(
             args.reference,
@@ -165,26 +167,27 @@ def _trial(args: argparse.Namespace, out: Path, extractor: DescriptorExtractor) 
     return trial
 
 
-def _play(trial: Trial, model: Path, out: Path) -> Any:
+def _play(trial: Trial, model: Path, out: Path) -> LiveRun:
     """Play the trial's pictures to the node."""
-    from vpr_ros.demo.live import run_live
-    from vpr_ros.replay import bag_events, picture_events
+    from vpr_ros.live.run import Hooks, run_live
+    from vpr_ros.replay.player import Pace
+    from vpr_ros.replay.recording import folder_recording, query_recording
     from vpr_ros.sources import BagSource
 
-    def events() -> Any:
-        if isinstance(trial.source, BagSource):
-            return bag_events(trial.source)
-        return picture_events(trial.source, frame_id='camera', rate_hz=trial.rate_hz)
-
-    progress = _Progress()
+    if isinstance(trial.source, BagSource):
+        recording = query_recording(trial.source)
+    else:
+        recording = folder_recording(trial.source, rate_hz=trial.rate_hz)
+    progress = Progress()
     progress('starting the node', 0, 0)
     total = trial.source.num_frames
     live = run_live(
-        events,
-        map_directory=trial.map_directory,
+        recording,
+        place_map=trial.place_map,
         model=model,
         log=out / 'node.log',
-        progress=lambda sent: progress('playing to the node', sent, total),
+        pace=Pace(restamp=True),
+        hooks=Hooks(progress=lambda sent: progress('playing to the node', sent, total)),
     )
     progress.end()
     return live
@@ -236,31 +239,3 @@ def _check_is_kept(name: str, path: Path | None, replaced: list[Path]) -> None:
                 f'{path} (--{name}) lies in {folder}, which this demo replaces: '
                 'choose another --out'
             )
-
-
-class _Progress:
-    """One line a stage, redrawn on a terminal and written once elsewhere."""
-
-    def __init__(self) -> None:
-        self._stage = ''
-        self._begin = time.monotonic()
-        self._drawn = 0.0
-
-    def __call__(self, stage: str, done: int, total: int) -> None:
-        if stage != self._stage:
-            self.end()
-            self._stage, self._begin = stage, time.monotonic()
-            if not sys.stderr.isatty():
-                print(f'{stage} …', file=sys.stderr)
-        if sys.stderr.isatty() and (done >= total or time.monotonic() - self._drawn > 0.1):
-            self._drawn = time.monotonic()
-            text = f'{stage} … {done}/{total}' if total else f'{stage} …'
-            print(f'\r{text}\033[K', end='', file=sys.stderr, flush=True)
-
-    def end(self) -> None:
-        """Finish the current line."""
-        if self._stage and sys.stderr.isatty():
-            print(
-                f'\r{self._stage}: {time.monotonic() - self._begin:.1f} s\033[K', file=sys.stderr
-            )
-        self._stage = ''

@@ -18,7 +18,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from vpr_ros.demo.plan import Town
-from vpr_ros.demo.scoring import Answer, Score, Verdict, best_rows
+from vpr_ros.demo.scoring import Score, Verdict
 from vpr_ros.demo.trials import Trial
 
 COLOURS = {
@@ -38,22 +38,20 @@ LABELS = {
 _NUM_PAIRS = 6
 
 
-def save_figure(
-    path: Path, trial: Trial, answers: Sequence[Answer], score: Score, *, threshold: float
-) -> None:
+def save_figure(path: Path, trial: Trial, score: Score, *, threshold: float) -> None:
     """Draw a run and write it as PNG."""
     figure = plt.figure(figsize=(16, 10), dpi=100, facecolor='white')
     rows = figure.add_gridspec(
         2, 1, height_ratios=(2.5, 1), hspace=0.2, left=0.045, right=0.99, top=0.92, bottom=0.06
     )
     upper = rows[0].subgridspec(1, 2, width_ratios=(1.0, 1.28), wspace=0.04)
-    matched = best_rows(answers, trial.place_map.places['place_id'])
+    matched = np.array([r.matches[0].row if r.matches else -1 for r in score.recognitions])
     if trial.track is not None:
-        _draw_plan(figure.add_subplot(upper[0]), trial, answers, score, matched)
+        _draw_plan(figure.add_subplot(upper[0]), trial, score, matched)
     else:
-        _draw_order(figure.add_subplot(upper[0]), answers, score, matched)
-    _draw_pairs(figure, upper[1], trial, answers, score, matched)
-    _draw_similarity(figure.add_subplot(rows[1]), trial, answers, score, threshold)
+        _draw_order(figure.add_subplot(upper[0]), score, matched)
+    _draw_pairs(figure, upper[1], trial, score, matched)
+    _draw_similarity(figure.add_subplot(rows[1]), trial, score, threshold)
     figure.suptitle(_headline(score), fontsize=15, x=0.045, ha='left', weight='bold')
     figure.savefig(path)
     plt.close(figure)
@@ -100,15 +98,13 @@ def _draw_town(axes: Axes, town: Town) -> None:
     axes.set_facecolor('#dfe8d5')
 
 
-def _draw_plan(
-    axes: Axes, trial: Trial, answers: Sequence[Answer], score: Score, matched: np.ndarray
-) -> None:
+def _draw_plan(axes: Axes, trial: Trial, score: Score, matched: np.ndarray) -> None:
     assert trial.track is not None  # the caller chose this drawing because of it
     if trial.town is not None:
         _draw_town(axes, trial.town)
     places = trial.place_map.places['position']
     axes.plot(places[:, 0], places[:, 1], '.', color='#22313f', ms=3.5, zorder=2)
-    at = trial.track.positions[[answer.picture for answer in answers]]
+    at = trial.track.positions[list(score.pictures)]
     for verdict in (v for v in Verdict if v in score.verdicts):
         chosen = np.array([v is verdict for v in score.verdicts])
         axes.scatter(at[chosen, 0], at[chosen, 1], s=15, color=COLOURS[verdict], zorder=3)
@@ -130,10 +126,9 @@ def _draw_plan(
     _add_legend(axes, score, places=len(places))
 
 
-def _draw_order(axes: Axes, answers: Sequence[Answer], score: Score, matched: np.ndarray) -> None:
-    numbers = [answer.picture for answer in answers]
+def _draw_order(axes: Axes, score: Score, matched: np.ndarray) -> None:
     colours = [COLOURS[verdict] for verdict in score.verdicts]
-    axes.scatter(numbers, matched, s=16, c=colours)
+    axes.scatter(score.pictures, matched, s=16, c=colours)
     axes.set_xlabel('number of the picture')
     axes.set_ylabel('best match in the map')
     axes.grid(alpha=0.3)
@@ -179,10 +174,8 @@ def _legend(score: Score, *, places: int) -> list[Line2D]:
     return handles
 
 
-def _draw_similarity(
-    axes: Axes, trial: Trial, answers: Sequence[Answer], score: Score, threshold: float
-) -> None:
-    numbers = np.array([answer.picture for answer in answers])
+def _draw_similarity(axes: Axes, trial: Trial, score: Score, threshold: float) -> None:
+    numbers = np.array(score.pictures)
     if trial.positives is not None:
         unknown = np.array([rows is not None and not len(rows) for rows in trial.positives], float)
         axes.fill_between(
@@ -195,7 +188,9 @@ def _draw_similarity(
             transform=axes.get_xaxis_transform(),
             label='not on the map',
         )
-    similarities = np.array([answer.similarity for answer in answers])
+    similarities = np.array(
+        [r.matches[0].similarity if r.matches else np.nan for r in score.recognitions]
+    )
     axes.plot(numbers, similarities, '-', lw=0.8, color='#c3cad1', zorder=1)
     colours = [COLOURS[verdict] for verdict in score.verdicts]
     axes.scatter(numbers, similarities, s=12, c=colours, zorder=2)
@@ -216,7 +211,7 @@ def _draw_similarity(
     axes.grid(alpha=0.25)
 
 
-def choose_examples(answers: Sequence[Answer], score: Score) -> list[int]:
+def choose_examples(score: Score) -> list[int]:
     """Up to six answers worth a look: first the wrong, then spread over the right and rejected."""
     by_verdict = {v: [i for i, own in enumerate(score.verdicts) if own is v] for v in Verdict}
     chosen = _spread(by_verdict[Verdict.WRONG], 1)
@@ -224,7 +219,7 @@ def choose_examples(answers: Sequence[Answer], score: Score) -> list[int]:
     chosen += _spread(by_verdict[Verdict.UNKNOWN], 1)
     rest = by_verdict[Verdict.RIGHT] or by_verdict[Verdict.UNJUDGED]
     chosen = _spread(rest, _NUM_PAIRS - len(chosen)) + chosen
-    return [number for number in chosen if answers[number].place_ids]
+    return [number for number in chosen if score.recognitions[number].matches]
 
 
 def _spread(numbers: Sequence[int], count: int) -> list[int]:
@@ -238,18 +233,18 @@ def _draw_pairs(
     figure: plt.Figure,
     where: SubplotSpec,
     trial: Trial,
-    answers: Sequence[Answer],
     score: Score,
     matched: np.ndarray,
 ) -> None:
     grid: GridSpecFromSubplotSpec = where.subgridspec(3, 4, wspace=0.02, hspace=0.17)
-    examples = choose_examples(answers, score)
-    queries = _query_pictures(trial, {answers[number].picture for number in examples})
+    examples = choose_examples(score)
+    queries = _query_pictures(trial, {score.pictures[number] for number in examples})
     for place, number in enumerate(examples):
-        answer, verdict = answers[number], score.verdicts[number]
+        similarity = score.recognitions[number].matches[0].similarity
+        verdict = score.verdicts[number]
         row, column = place % 3, 2 * (place // 3)
-        pair = (queries.get(answer.picture), _map_picture(trial, int(matched[number])))
-        titles = (f'query: {LABELS[verdict]}', f'best match: {answer.similarity:.2f}')
+        pair = (queries.get(score.pictures[number]), _map_picture(trial, int(matched[number])))
+        titles = (f'query: {LABELS[verdict]}', f'best match: {similarity:.2f}')
         for offset, (rgb, title) in enumerate(zip(pair, titles, strict=True)):
             axes = figure.add_subplot(grid[row, column + offset])
             if rgb is not None:

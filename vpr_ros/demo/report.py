@@ -21,7 +21,7 @@ def table(score: Score, *, threshold: float, truth: str, seconds: float) -> str:
     rows = [
         ('pictures sent', f'{counts.sent}', f'in {seconds:.1f} s'),
         ('  received', f'{counts.received}', 'by the node'),
-        ('  overtaken', f'{counts.sent - counts.received}', 'in DDS, by a newer one'),
+        ('  overtaken', f'{counts.overtaken}', 'in DDS, by a newer one'),
         ('  processed', f'{counts.processed}', 'answered on ~/loop_closures'),
         ('  dropped', f'{counts.dropped}', 'a newer one came while the network was busy'),
         ('candidates', f'{score.accepted}', f'similarity {threshold:.3f} or more'),

@@ -17,41 +17,11 @@ from enum import Enum
 
 import numpy as np
 
+from vpr_ros.evaluation.answers import Answer
 from vpr_ros.evaluation.metrics import recall_at_k
 from vpr_ros.latency import Latency, latency_of
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What the node said about one picture.
-
-    Attributes:
-        picture: Number of the picture in its source.
-        accepted: Not rejected.
-        place_ids: Matches, best first; rejected pictures have them too.
-        similarity: Of the best match; NaN without one.
-        latency_s: From handing the picture to DDS to receiving the answer.
-        age_s: From the picture's stamp to publication of the answer, as the node says.
-        reason: Why it was rejected, or ''.
-    """
-
-    picture: int
-    accepted: bool
-    place_ids: tuple[int, ...]
-    similarity: float
-    latency_s: float
-    age_s: float
-    reason: str = ''
-
-
-@dataclass(frozen=True)
-class Counts:
-    """Pictures on their way: sent by the player; received, dropped and processed by the node."""
-
-    sent: int
-    received: int
-    processed: int
-    dropped: int
+from vpr_ros.live.counts import Counts
+from vpr_ros.recognizer import Recognition, Status
 
 
 class Verdict(Enum):
@@ -70,7 +40,9 @@ class Score:
 
     Attributes:
         counts: Pictures on their way.
-        verdicts: One an answer.
+        pictures: Numbers of the processed pictures.
+        recognitions: Of these, one each.
+        verdicts: Likewise.
         num_places: Processed pictures that have a true place.
         accepted: Accepted closures.
         precision: See the module.
@@ -82,6 +54,8 @@ class Score:
     """
 
     counts: Counts
+    pictures: tuple[int, ...]
+    recognitions: tuple[Recognition, ...]
     verdicts: tuple[Verdict, ...]
     num_places: int
     accepted: int
@@ -101,58 +75,45 @@ def verdict(accepted: bool, best_row: int, true_rows: np.ndarray | None) -> Verd
     return Verdict.MISSED if len(true_rows) else Verdict.UNKNOWN
 
 
-def best_rows(answers: Sequence[Answer], place_ids: np.ndarray) -> np.ndarray:
-    """Map row of each answer's best match (A,), -1 without one.
-
-    Raises:
-        ValueError: A place id that is not in the map.
-    """
-    row_of = {int(place_id): row for row, place_id in enumerate(place_ids)}
-    rows = np.full(len(answers), -1, np.int64)
-    for number, answer in enumerate(answers):
-        if answer.place_ids:
-            if answer.place_ids[0] not in row_of:
-                raise ValueError(f'place {answer.place_ids[0]} is not in the map')
-            rows[number] = row_of[answer.place_ids[0]]
-    return rows
-
-
 def score(
     answers: Sequence[Answer],
     positives: Sequence[np.ndarray | None] | None,
-    place_ids: np.ndarray,
     counts: Counts,
+    *,
+    max_age_s: float,
 ) -> Score:
     """Score the answers.
 
     Args:
-        answers: In the order in which they came.
+        answers: One for every picture that was sent.
         positives: True map rows of EVERY picture of the source, by its number, None for one whose
             place is unknown; None: no truth at all.
-        place_ids: (N,) ids of the map's rows.
         counts: Pictures on their way.
+        max_age_s: Age of the oldest picture that was answered, seconds.
     """
-    rows = best_rows(answers, place_ids)
-    truth = [None if positives is None else positives[answer.picture] for answer in answers]
-    verdicts = tuple(
-        verdict(answer.accepted, int(row), true_rows)
-        for answer, row, true_rows in zip(answers, rows, truth, strict=True)
-    )
+    processed = [(a.index, a.recognition) for a in answers if a.recognition is not None]
+    recognitions = tuple(recognition for _, recognition in processed)
+    rows = [r.matches[0].row if r.matches else -1 for r in recognitions]
+    accepted = [r.status is not Status.REJECTED for r in recognitions]
+    truth = [None if positives is None else positives[index] for index, _ in processed]
+    verdicts = tuple(map(verdict, accepted, rows, truth))
     mapped = {n: true for n, true in enumerate(truth) if true is not None and len(true)}
     right = verdicts.count(Verdict.RIGHT)
     judged = right + verdicts.count(Verdict.WRONG)
     recall_at_1 = float('nan')
     if mapped:
-        best = rows[list(mapped), None]
+        best = np.array(rows)[list(mapped), None]
         recall_at_1 = recall_at_k(best, list(mapped.values()), (1,))[1]
     return Score(
         counts=counts,
+        pictures=tuple(index for index, _ in processed),
+        recognitions=recognitions,
         verdicts=verdicts,
         num_places=len(mapped),
-        accepted=sum(answer.accepted for answer in answers),
+        accepted=sum(accepted),
         precision=right / judged if judged else float('nan'),
         recall=right / len(mapped) if mapped else float('nan'),
         recall_at_1=recall_at_1,
-        latency=latency_of([answer.latency_s for answer in answers]),
-        max_age_s=max((answer.age_s for answer in answers), default=float('nan')),
+        latency=latency_of([a.latency_s for a in answers if a.recognition is not None]),
+        max_age_s=max_age_s,
     )

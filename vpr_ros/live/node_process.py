@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The real node as a process of its own, ended on every way out."""
+"""The real node: one started as a process of its own and ended on every way out, or one found."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Any
+from typing import Protocol
 
 from vpr_ros.errors import VprError
 
@@ -23,11 +24,30 @@ class NodeError(VprError):
     """The node did not start, died, or fell silent."""
 
 
+class LiveNode(Protocol):
+    """A node that should be running."""
+
+    def check(self) -> None:
+        """See that it is alive.
+
+        Raises:
+            NodeError: It is not.
+        """
+
+    def log_tail(self) -> str:
+        """What it said last, or where to look, for an error message."""
+
+
 class NodeProcess:
     """`python -m vpr_ros.node` with parameters; use it as a context manager."""
 
     def __init__(
-        self, parameters: Mapping[str, object], *, log: Path, environment: Mapping[str, str]
+        self,
+        parameters: Mapping[str, object],
+        *,
+        log: Path,
+        environment: Mapping[str, str],
+        remap: Mapping[str, str] | None = None,
     ) -> None:
         """Prepare the command line.
 
@@ -35,23 +55,25 @@ class NodeProcess:
             parameters: Names and values of ROS parameters.
             log: File for all that the node prints.
             environment: Variables that differ from this process's.
+            remap: The node's name of a topic to the name in its place.
         """
         self._command = [sys.executable, '-m', 'vpr_ros.node', '--ros-args']
         for name, value in parameters.items():
             self._command += ['-p', f'{name}:={value}']
+        for name, topic in (remap or {}).items():
+            self._command += ['-r', f'{name}:={topic}']
         self._log = log
         self._environment = {**os.environ, **environment, 'PYTHONUNBUFFERED': '1'}
         self._process: subprocess.Popen[bytes] | None = None
-        self._handler_before: Any = None
 
     def __enter__(self) -> NodeProcess:
         """Start the node; it is not ready yet.
 
-        Until the block ends, SIGTERM leaves it as an exception does, if this is the main thread:
-        the signal's own default would leave the node behind.
+        Until the block ends, SIGTERM leaves it as an exception does: the signal's own default
+        would leave the node behind.
         """
-        if threading.current_thread() is threading.main_thread():
-            self._handler_before = signal.signal(signal.SIGTERM, _exit_on_signal)
+        self._signals = leaving_on_sigterm()
+        self._signals.__enter__()
         with self._log.open('wb') as output:
             self._process = subprocess.Popen(
                 self._command,
@@ -73,8 +95,7 @@ class NodeProcess:
         try:
             self._stop()
         finally:
-            if self._handler_before is not None:
-                signal.signal(signal.SIGTERM, self._handler_before)
+            self._signals.__exit__(None, None, None)
 
     def _stop(self) -> None:
         process = self._process
@@ -84,8 +105,11 @@ class NodeProcess:
         try:
             process.wait(_STOP_S)
         except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+            pass
+        finally:  # a second Ctrl-C ends the wait, not the care
+            if process.poll() is None:
+                process.kill()
+                process.wait()
 
     def check(self) -> None:
         """See that the node is alive.
@@ -101,6 +125,19 @@ class NodeProcess:
         """The last lines of the log, for an error message."""
         lines = self._log.read_text(encoding='utf-8', errors='replace').splitlines()
         return f'its log {self._log} ends:\n' + '\n'.join(lines[-_TAIL_LINES:])
+
+
+@contextmanager
+def leaving_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM leave the block as an exception does, if this is the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, _exit_on_signal)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_on_signal(number: int, _: FrameType | None) -> None:

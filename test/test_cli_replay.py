@@ -1,0 +1,291 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr replay` as a user runs it: in a terminal, against the node, ended by signals."""
+
+import csv
+import fcntl
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('vpr_msgs.msg')
+
+import node_process
+from node_process import free_domain
+from sensor_msgs.msg import Image
+
+from vpr_ros.bag_writer import BagWriter
+from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.live.listener import ros_node
+
+pytestmark = pytest.mark.ros
+REPOSITORY = Path(__file__).resolve().parents[1]
+T0 = 1_700_000_000_000_000_000
+STEP_NS = 100_000_000
+PICTURES = 20
+
+
+@pytest.fixture(scope='module')
+def bag(tmp_path_factory):
+    from conftest import textured_pictures
+
+    path = tmp_path_factory.mktemp('bags') / 'bag'
+    with BagWriter(path) as writer:
+        for i, rgb in enumerate(textured_pictures(PICTURES)):
+            writer.add_image('/cam', rgb, T0 + i * STEP_NS, 'cam')
+            writer.add_odometry('/odom', [i, 0, 0], [0, 0, 0, 1], T0 + i * STEP_NS)
+    return path
+
+
+@pytest.fixture
+def place_map(tiny_model, tmp_path, textured_pictures):
+    return node_process.build_map(tiny_model, tmp_path / 'map', textured_pictures(PICTURES))
+
+
+@pytest.fixture
+def domain(monkeypatch):
+    number = free_domain()
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(number))
+    return number
+
+
+def vpr(*arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'vpr_ros.cli', 'replay', *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, 'PYTHONPATH': str(REPOSITORY)},
+        **({'stdin': subprocess.DEVNULL} | options),
+    )
+
+
+def wait_for(condition, timeout_s=30.0):
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, 'timed out'
+        time.sleep(0.02)
+
+
+@pytest.fixture
+def heard(domain):
+    """Stamps of the pictures on /cam, in seconds of the recording, as they come."""
+    stamps = []
+    with ros_node('ears', domain) as node:
+
+        def note(msg):
+            stamps.append((stamp_ns_from_msg(msg.header.stamp) - T0) / 1e9)
+
+        node.create_subscription(Image, '/cam', note, 20)
+        yield stamps
+
+
+def test_plays_a_part_to_whoever_listens(bag, heard):
+    process = vpr(bag, '--start', 0.5, '--duration', 1.0, '--rate', 2, '--clock')
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert 'nobody subscribes to /odom\n' in text
+    assert re.search(r'^22 messages in 0\.\d s$', text, re.MULTILINE)
+    assert heard == pytest.approx([0.5 + 0.1 * i for i in range(11)])
+
+
+def test_chooses_renames_and_restamps(bag, heard):
+    before = time.time()
+    process = vpr(bag, '--topics', '/cam', '--rate', 5, '--restamp')
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert 'nobody' not in text
+    assert len(heard) == PICTURES
+    assert before < heard[0] + T0 / 1e9 < time.time()
+    process = vpr(bag, '--topics', '/cam', '--remap', '/cam:=/front', '--rate', 10)
+    text, _ = process.communicate(timeout=60)
+    assert 'nobody subscribes to /front\n' in text
+    assert len(heard) == PICTURES
+
+
+class Terminal:
+    """A command whose stdin is a terminal of its own."""
+
+    def __init__(self, *arguments):
+        self.controller, self._terminal = pty.openpty()
+        self.before = termios.tcgetattr(self._terminal)
+        self.process = vpr(
+            *arguments,
+            stdin=self._terminal,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+
+    def press(self, keys):
+        os.write(self.controller, keys)
+
+    def end(self):
+        """Wait for the end; returns the exit status, and whether the terminal is as it was."""
+        self.process.communicate(timeout=30)
+        same = termios.tcgetattr(self._terminal) == self.before
+        os.close(self.controller)
+        os.close(self._terminal)
+        return self.process.returncode, same
+
+
+def test_the_space_key_pauses_and_goes_on(bag, heard):
+    terminal = Terminal(bag, '--start-paused', '--clock')
+    time.sleep(6.0)  # long enough to have started, found its listener and played
+    assert heard == []
+    terminal.press(b'x ')  # other keys do nothing
+    wait_for(lambda: len(heard) >= 5)
+    terminal.press(b' ')
+    time.sleep(0.4)
+    stood_at = len(heard)
+    time.sleep(0.6)
+    assert len(heard) == stood_at < PICTURES
+    terminal.press(b' ')
+    assert terminal.end() == (0, True)
+    wait_for(lambda: len(heard) == PICTURES)
+    assert heard == pytest.approx([0.1 * i for i in range(PICTURES)])
+
+
+def test_ctrl_c_ends_a_loop_and_leaves_the_terminal_as_it_was(bag, heard):
+    terminal = Terminal(bag, '--loop', '--rate', 10)
+    wait_for(lambda: len(heard) > 2 * PICTURES)  # in its third round
+    terminal.press(b'\x03')
+    assert terminal.end() == (130, True)
+
+
+def test_sigterm_leaves_the_terminal_as_it_was(bag, heard):
+    terminal = Terminal(bag, '--loop')
+    wait_for(lambda: heard)
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.end() == (128 + signal.SIGTERM, True)
+
+
+def test_a_background_process_leaves_the_terminal_alone(bag, heard):
+    """The shell would stop it for changing the terminal."""
+    controller, terminal = pty.openpty()
+    process = vpr(bag, '--rate', 4, stdin=terminal)  # no terminal of its session
+    process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert len(heard) == PICTURES
+    os.close(controller)
+    os.close(terminal)
+
+
+def rows(path):
+    with path.open(newline='') as file:
+        return list(csv.DictReader(file))
+
+
+def test_through_a_node_of_its_own(bag, place_map, tiny_model, tmp_path):
+    out = tmp_path / 'out'
+    process = vpr(bag, '--map', place_map, '--out', out, '--model', tiny_model, '--rate', 0.5)
+    text, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert '20 pictures of /cam sent' in text
+    assert '20 answered, 20 of them recognised among 20 places; 0 dropped' in text
+    found = rows(out / 'answers.csv')
+    assert [int(row['place_id']) for row in found] == list(range(PICTURES))
+    assert {row['status'] for row in found} == {'CANDIDATE'}
+    assert all(float(row['similarity']) > 0.99 for row in found)
+    assert not nodes_of(tiny_model)
+
+
+def test_through_a_node_that_runs_already(bag, place_map, tiny_model, tmp_path, domain):
+    arguments = ('-p', f'model:={tiny_model}', '-p', f'map:={place_map}', '-r', 'image:=/cam')
+    node = node_process.NodeProcess(tmp_path / 'log', *arguments, domain=domain)
+    try:
+        node.wait_for_log('inactive -> active')
+        out = tmp_path / 'out'
+        process = vpr(bag, '--node', 'localizer', '--map', place_map, '--out', out, '--rate', 0.5)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 0, errors
+        assert [row['place_id'] for row in rows(out / 'answers.csv')] == [
+            str(i) for i in range(PICTURES)
+        ]
+        assert node.process.poll() is None
+    finally:
+        node.stop()
+
+
+@pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_no_node_behind(bag, place_map, tiny_model, tmp_path, number, status):
+    out = tmp_path / 'out'
+    process = vpr(bag, '--map', place_map, '--out', out, '--model', tiny_model, '--rate', 0.1)
+    log = out / 'node.log'
+    wait_for(lambda: log.exists() and 'inactive -> active' in log.read_text())
+    assert nodes_of(tiny_model)
+    process.send_signal(number)
+    process.communicate(timeout=30)
+    assert process.returncode == status
+    assert not nodes_of(tiny_model)
+    assert not (out / 'answers.csv').exists()
+
+
+def nodes_of(model):
+    """Process ids of nodes that run this very model file."""
+    found = []
+    for entry in Path('/proc').iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / 'cmdline').read_bytes()
+            except OSError:  # it ended meanwhile
+                continue
+            if b'vpr_ros.node' in command and str(model).encode() in command:
+                found.append(entry.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--map', '.'], '--map needs --out'),
+        (['--out', 'x'], '--out needs --map'),
+        (['--node', '/localizer'], '--node needs --map'),
+        (['--topic', '/cam'], '--topic needs --map beside it; --topics chooses'),
+        (['--stamps', 'header'], '--stamps header needs --map'),
+        (['--restamp', '--clock'], '--restamp moves stamps to the present'),
+        (['--restamp', '--map', '.', '--out', 'x'], '--restamp moves stamps to the present'),
+        (['--loop', '--map', '.', '--out', 'x'], '--loop has no end'),
+        (
+            ['--map', '.', '--out', 'x', '--node', 'n', '--model', 'm'],
+            '--model is of the node that runs already',
+        ),
+        (['--start-paused'], 'stdin is no terminal'),
+        (['--topics', '/nothing'], 'has no topic /nothing; it holds'),
+        (['--start', '60'], 'from second 60 on; the recording is 1.9 s long'),
+        (['--map', 'nowhere', '--out', 'x', '--topic', '/cam'], 'nowhere'),
+        (['--map', '.', '--out', 'x', '--topic', '/odom'], '/odom is a nav_msgs/msg/Odometry'),
+    ],
+)
+def test_mistakes_are_named(bag, arguments, message, domain, tmp_path):
+    process = vpr(bag, *arguments, cwd=tmp_path)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert message in errors
+    assert 'Traceback' not in errors
+    assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize('option', ['--rate=0', '--duration=-1', '--start=nan', '--remap=/cam'])
+def test_values_that_mean_nothing_are_refused(bag, option):
+    process = vpr(bag, option)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f'argument {option.partition("=")[0]}: must be' in errors
+
+
+def test_a_bag_without_pictures_has_nothing_to_recognise(tmp_path, place_map):
+    with BagWriter(tmp_path / 'bag') as writer:
+        writer.add_odometry('/odom', np.zeros(3), np.array([0, 0, 0, 1.0]), T0)
+    process = vpr(tmp_path / 'bag', '--map', place_map, '--out', tmp_path / 'out')
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert 'has no picture topic with messages; it holds\n  /odom' in errors

@@ -1,0 +1,418 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Offline and live agree: the same bag through the recognizer and through the real node."""
+
+import functools
+import json
+import math
+import time
+
+import cv2
+import numpy as np
+import pytest
+
+pytest.importorskip('rclpy')
+pytest.importorskip('vpr_msgs.msg')
+
+import node_process
+from geometry_msgs.msg import PoseWithCovarianceStamped
+from node_process import FRAME, free_domain
+from std_msgs.msg import Header
+from vpr_msgs.msg import LoopClosure, MapInfo, PlaceMatch
+
+from vpr_ros.bag_writer import BagWriter
+from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.live import listener as listening
+from vpr_ros.live.answers import AnswerError
+from vpr_ros.live.listener import Listener, ros_node
+from vpr_ros.live.node_process import NodeError, NodeProcess
+from vpr_ros.live.run import Hooks, run_attached, run_live
+from vpr_ros.map_builder import BuildOptions, build_map
+from vpr_ros.place_map import PlaceMap
+from vpr_ros.pose_lookup import PosesByTime
+from vpr_ros.recognizer import PlaceRecognizer, RecognizerConfig, Status
+from vpr_ros.replay.player import Pace, Sent
+from vpr_ros.replay.recording import Selection, folder_recording, query_recording
+from vpr_ros.resources import default_model
+from vpr_ros.sources import BagSource, PictureFolder
+
+pytestmark = pytest.mark.ros
+T0 = 1_700_000_000_000_000_000
+PICTURES = 60
+RATE_HZ = 20.0
+STEP_NS = round(1e9 / RATE_HZ)
+AS_RECORDED = Pace(clock_hz=40.0)
+AHEAD = [0, 0, 0, 1]
+
+
+@pytest.fixture(scope='module')
+def town(tiny_model, tmp_path_factory):
+    """Two drives as bags and a map of the first: the second has noise, blanks and new places.
+
+    Returns:
+        Folder with `reference`, `query`, `jpeg` (the same, compressed) and `map`.
+    """
+    from conftest import textured_pictures
+
+    folder = tmp_path_factory.mktemp('town')
+    rng = np.random.default_rng(1)
+    pictures = textured_pictures(PICTURES, height=240, width=320)
+    with BagWriter(folder / 'reference') as bag:
+        for i, rgb in enumerate(pictures):
+            bag.add_image('/cam/image_raw', rgb, T0 + i * STEP_NS, FRAME)
+            bag.add_odometry('/odom', [2.0 * i, 0, 0], AHEAD, T0 + i * STEP_NS)
+    noise = rng.normal(0, 40, pictures.shape)
+    queries = np.clip(pictures + noise, 0, 255).astype(np.uint8)
+    queries[::7] = rng.integers(0, 256, queries[::7].shape, np.uint8)  # nowhere on the map
+    queries[5::20] = 128  # blank
+    with BagWriter(folder / 'query') as bag, BagWriter(folder / 'jpeg') as jpeg:
+        for i, rgb in enumerate(queries):
+            bag.add_image('/cam/image_raw', rgb, T0 + i * STEP_NS, FRAME)
+            data = cv2.imencode('.jpg', rgb[..., ::-1])[1].tobytes()
+            jpeg.add_compressed('/camera', data, T0 + i * STEP_NS, FRAME)
+    source = BagSource(folder / 'reference')
+    poses = PosesByTime(source.poses('/odom').trajectory, max_gap_s=1.0)
+    options = BuildOptions(min_distance_m=0.0)
+    build_map(
+        source, DescriptorExtractor(tiny_model), folder / 'map', poses=poses, options=options
+    )
+    return folder
+
+
+def offline(source, place_map, model, **config):
+    recognizer = PlaceRecognizer(DescriptorExtractor(model), place_map, RecognizerConfig(**config))
+    return [(frame, recognizer.process(frame.rgb, frame.stamp_ns)) for frame in source.frames()]
+
+
+def sustained(run, rate):
+    """Play at a rate, and three times slower if this machine was too busy for it just now."""
+    live = run(Pace(rate=rate, clock_hz=40.0))
+    if live.counts.processed < live.counts.sent:
+        live = run(Pace(rate=rate / 3, clock_hz=40.0))
+    return live
+
+
+def assert_same(answers, expected):
+    """Every picture, and all that was said of it."""
+    assert [a.index for a in answers] == [frame.index for frame, _ in expected]
+    assert [a.name for a in answers] == [frame.name for frame, _ in expected]
+    assert [a.stamp_ns for a in answers] == [frame.stamp_ns for frame, _ in expected]
+    for answer, (_, wanted) in zip(answers, expected, strict=True):
+        found = answer.recognition
+        assert found is not None, f'picture {answer.index} is missing'
+        assert (found.status, found.reason) == (wanted.status, wanted.reason)
+        assert (found.stamp_ns, found.query_id) == (wanted.stamp_ns, wanted.query_id)
+        assert [m.place_id for m in found.matches] == [m.place_id for m in wanted.matches]
+        assert [m.row for m in found.matches] == [m.row for m in wanted.matches]
+        similarities = [m.similarity for m in wanted.matches]
+        assert [m.similarity for m in found.matches] == pytest.approx(similarities, abs=1e-5)
+        for mine, other in zip(found.matches, wanted.matches, strict=True):
+            assert (mine.stamp_ns, mine.image, mine.camera) == (
+                *(other.stamp_ns, other.image, other.camera),
+            )
+            np.testing.assert_array_equal(mine.position, other.position)
+            np.testing.assert_array_equal(mine.orientation_xyzw, other.orientation_xyzw)
+        assert (found.pose is None) == (wanted.pose is None)
+        if wanted.pose is not None:
+            np.testing.assert_array_equal(found.pose.position, wanted.pose.position)
+            np.testing.assert_array_equal(found.pose.covariance, wanted.pose.covariance)
+        assert (found.descriptor is None) == (wanted.descriptor is None)
+        if wanted.descriptor is not None:
+            np.testing.assert_allclose(found.descriptor, wanted.descriptor, atol=1e-5)
+        assert 0 < answer.latency_s < 5
+
+
+def test_live_answers_are_those_of_the_recognizer(town, tiny_model, tmp_path):
+    source, place_map = BagSource(town / 'query'), PlaceMap.load(town / 'map')
+    run = functools.partial(
+        run_live,
+        query_recording(source),
+        place_map=place_map,
+        model=tiny_model,
+        log=tmp_path / 'log',
+        parameters={'top_k': 20, 'min_similarity': 0.9},
+        descriptors=True,
+    )
+    live = sustained(lambda pace: run(pace=pace), 1.0)
+    expected = offline(source, place_map, tiny_model, top_k=20, min_similarity=0.9)
+    assert_same(live.answers, expected)
+    reasons = {r.reason.partition(':')[0] for _, r in expected}
+    assert reasons == {'', 'below_threshold', 'blank'}  # the bag has all kinds
+    counts = live.counts
+    assert (counts.sent, counts.received, counts.processed) == (PICTURES,) * 3
+    assert (counts.dropped, counts.others, counts.overtaken) == (0, 0, 0)
+    assert 0 <= live.max_age_s < 1.0  # by simulated time: stamps and clock belong together
+    assert live.diagnostics['map']['places'] == str(PICTURES)
+    assert live.diagnostics['localization']['min_similarity'] == '0.9'
+
+
+def test_compressed_pictures_at_another_rate_and_from_the_middle(town, tiny_model, tmp_path):
+    """On a topic that is not named as image_transport would."""
+    source, place_map = BagSource(town / 'jpeg'), PlaceMap.load(town / 'map')
+    run = functools.partial(
+        run_live,
+        query_recording(source, Selection(start_s=1.0, duration_s=1.0)),
+        place_map=place_map,
+        model=tiny_model,
+        log=tmp_path / 'log',
+        descriptors=True,
+    )
+    live = sustained(lambda pace: run(pace=pace), 0.7)
+    expected = offline(source, place_map, tiny_model)
+    for number, (_, wanted) in enumerate(expected[20:41]):
+        object.__setattr__(wanted, 'query_id', number)  # the node counts from what it was given
+    assert_same(live.answers, expected[20:41])
+
+
+def test_real_pictures_and_the_shipped_model(vpr_data, tmp_path):
+    """At 10 pictures a second slowed down to what this machine sustains just now."""
+    paths = sorted(vpr_data.glob('tum_fr1_desk/**/*.jpg'))[:30]
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, path in enumerate(paths):
+            bag.add_compressed('/cam/compressed', path.read_bytes(), T0 + i * 10**8, FRAME)
+    (tmp_path / 'reference').mkdir()
+    for path in paths[::5]:
+        (tmp_path / 'reference' / path.name).symlink_to(path)
+    extractor = DescriptorExtractor(default_model())
+    reference = PictureFolder(tmp_path / 'reference')
+    place_map = build_map(reference, extractor, tmp_path / 'map').place_map
+    source = BagSource(tmp_path / 'bag')
+    expected = offline(source, place_map, default_model())
+    assert len(expected) == 30
+    slowest_s = np.quantile([sum(r.timings_s.values()) for _, r in expected], 0.9)
+    rate = min(1.0, 0.1 / (3 * slowest_s))  # player and node share the cores
+    run = functools.partial(
+        run_live,
+        query_recording(source),
+        place_map=place_map,
+        model=default_model(),
+        log=tmp_path / 'log',
+        descriptors=True,
+    )
+    live = sustained(lambda pace: run(pace=pace), rate)
+    assert_same(live.answers, expected)
+    assert {r.status for _, r in expected} == {Status.CANDIDATE}
+
+
+def test_what_is_too_fast_is_reported_as_dropped(town, tiny_model, tmp_path):
+    source = BagSource(town / 'query')
+    live = run_live(
+        query_recording(source),
+        place_map=PlaceMap.load(town / 'map'),
+        model=tiny_model,
+        log=tmp_path / 'log',
+        pace=Pace(rate=500.0, clock_hz=100.0),
+    )
+    assert [answer.index for answer in live.answers] == list(range(PICTURES))
+    missing = [answer for answer in live.answers if answer.recognition is None]
+    counts = live.counts
+    assert counts.sent == PICTURES
+    assert counts.processed == PICTURES - len(missing)
+    assert counts.received == counts.processed + counts.dropped + counts.others
+    assert len(missing) == counts.overtaken + counts.dropped + counts.others > 0
+    assert all(math.isnan(answer.latency_s) for answer in missing)
+    assert live.answers[-1].recognition is not None
+
+
+def test_pictures_that_are_skipped_are_accounted_for(town, tiny_model, tmp_path):
+    """The last ones too, which no newer picture replaced."""
+    live = run_live(
+        query_recording(BagSource(town / 'query'), Selection(duration_s=1.0)),
+        place_map=PlaceMap.load(town / 'map'),
+        model=tiny_model,
+        log=tmp_path / 'log',
+        pace=AS_RECORDED,
+        parameters={'max_rate': 0.5},
+    )
+    assert live.counts.sent == 21
+    assert live.counts.processed == sum(a.recognition is not None for a in live.answers) < 3
+    counts = live.counts
+    assert counts.others + counts.dropped + counts.overtaken == 21 - counts.processed
+    assert counts.others > 15
+    assert live.answers[-1].recognition is None
+
+
+def test_pictures_of_a_folder_with_present_stamps(town, tiny_model, tmp_path):
+    source = BagSource(town / 'query')
+    progress = []
+    live = run_live(
+        folder_recording(source, rate_hz=RATE_HZ),
+        place_map=PlaceMap.load(town / 'map'),
+        model=tiny_model,
+        log=tmp_path / 'log',
+        pace=Pace(rate=2.0, restamp=True),
+        hooks=Hooks(progress=progress.append),
+    )
+    assert progress == list(range(1, PICTURES + 1))
+    assert [a.stamp_ns for a in live.answers] == [
+        round(i * 1e9 / RATE_HZ) for i in range(PICTURES)
+    ]
+    assert 0 <= live.max_age_s < 2.0
+    assert json.dumps(live.diagnostics)
+
+
+# Nodes that run already, and those that do not.
+
+
+@pytest.fixture
+def running(town, tiny_model, tmp_path, monkeypatch):
+    """The real node in a domain of its own, which this process then uses; gives it back."""
+    domain = free_domain()
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(domain))
+    node = node_process.NodeProcess(
+        tmp_path / 'node.log',
+        *('-p', f'model:={tiny_model}', '-p', f'map:={town / "map"}', '-p', 'use_sim_time:=true'),
+        *('-r', 'image:=/cam/image_raw', '-r', '__ns:=/robot'),
+        domain=domain,
+    )
+    node.wait_for_log('inactive -> active')
+    yield node
+    node.stop()
+
+
+def test_a_node_that_runs_already_is_asked(running, town, tiny_model):
+    source, place_map = BagSource(town / 'query'), PlaceMap.load(town / 'map')
+    recording = query_recording(source)
+    expected = offline(source, place_map, tiny_model)
+    run = functools.partial(
+        run_attached, recording, name='/robot/localizer', place_map=place_map, descriptors=True
+    )
+    for again in (False, True):  # its counts go on, and are taken from where they were
+        live = sustained(lambda pace: run(pace=pace), 1.0)
+        if again:
+            assert 'the clock jumped back' in running.log()  # so that it counts anew
+        assert_same(live.answers, expected)
+        assert live.counts.processed == live.counts.received == PICTURES
+    assert running.process.poll() is None
+
+
+def test_it_listens_to_another_topic(running, town, monkeypatch):
+    monkeypatch.setattr(listening, 'START_TIMEOUT_S', 3.0)
+    recording = query_recording(
+        BagSource(town / 'query'), Selection(remap={'/cam/image_raw': '/other'})
+    )
+    with pytest.raises(NodeError, match='does not listen to /other but to /cam/image_raw'):
+        run_attached(
+            recording,
+            name='/robot/localizer',
+            place_map=PlaceMap.load(town / 'map'),
+            pace=AS_RECORDED,
+        )
+
+
+def test_it_has_another_map(running, town, tiny_model, textured_pictures, tmp_path):
+    node_process.build_map(tiny_model, tmp_path / 'other', textured_pictures(3))
+    with pytest.raises(NodeError, match=rf'another map than .*other: {PICTURES} places.*not 3 pl'):
+        run_attached(
+            query_recording(BagSource(town / 'query')),
+            name='/robot/localizer',
+            place_map=PlaceMap.load(tmp_path / 'other'),
+            pace=AS_RECORDED,
+        )
+
+
+def test_it_ends_while_it_is_asked(running, town):
+    def end(number):
+        if number == 5:
+            running.stop()
+
+    recording = query_recording(BagSource(town / 'query'))
+    with pytest.raises(NodeError, match='/robot/localizer has ended: nobody offers'):
+        run_attached(
+            recording,
+            name='/robot/localizer',
+            place_map=PlaceMap.load(town / 'map'),
+            pace=Pace(rate=0.5, clock_hz=40.0),
+            hooks=Hooks(progress=end),
+        )
+
+
+def test_there_is_no_such_node(town, monkeypatch):
+    monkeypatch.setenv('ROS_DOMAIN_ID', str(free_domain()))
+    monkeypatch.setattr(listening, 'START_TIMEOUT_S', 1.0)
+    with pytest.raises(NodeError, match=r'after 1 s: there is no node /elsewhere \(other nodes:'):
+        run_attached(
+            query_recording(BagSource(town / 'query')),
+            name='/elsewhere',
+            place_map=PlaceMap.load(town / 'map'),
+            pace=AS_RECORDED,
+        )
+
+
+def test_a_node_that_dies_is_reported_with_its_own_words(tmp_path):
+    parameters = {'map': tmp_path / 'nowhere', 'no_such_parameter': 1}
+    with NodeProcess(parameters, log=tmp_path / 'log', environment={}) as node:
+        deadline = time.monotonic() + 30
+        with pytest.raises(NodeError, match='ended by itself') as error:
+            while time.monotonic() < deadline:
+                node.check()
+                time.sleep(0.05)
+    assert 'no_such_parameter' in str(error.value)
+
+
+def test_pictures_that_all_are_refused_are_an_error(town, tiny_model, tmp_path):
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i in range(3):
+            picture = np.zeros((8, 8), np.uint8)
+            bag.add_image('/cam', picture, T0 + i * 5 * 10**8, FRAME, encoding='8UC7')
+    with pytest.raises(NodeError, match=r"(?s)none of 3 pictures \(3 rec.* 3 refused.*'8UC7'"):
+        run_live(
+            query_recording(BagSource(tmp_path / 'bag')),
+            place_map=PlaceMap.load(town / 'map'),
+            model=tiny_model,
+            log=tmp_path / 'log',
+            pace=AS_RECORDED,
+        )
+
+
+# What the listener makes of messages.
+
+
+@pytest.fixture
+def listener(town):
+    with ros_node('ears', free_domain()) as node:
+        listener = Listener(node, '/localizer', PlaceMap.load(town / 'map'))
+        for picture in range(3):
+            stamp_ns = (picture + 1) * 10**9
+            now_s = time.monotonic()
+            listener.remember(Sent(picture, str(picture), stamp_ns, stamp_ns, now_s, 0.0))
+        yield listener
+
+
+def closure(second, **fields):
+    return LoopClosure(
+        header=Header(stamp=stamp_msg_from_ns(second * 10**9)), status=3, reason='no', **fields
+    )
+
+
+def test_a_node_that_falls_silent_is_an_error(listener, tmp_path, monkeypatch):
+    monkeypatch.setattr(listening, 'ANSWER_TIMEOUT_S', 0.2)
+    (tmp_path / 'log').write_text('its last words')
+    process = NodeProcess({}, log=tmp_path / 'log', environment={})
+    listener._on_answer(closure(1))
+    with pytest.raises(NodeError, match=r'last picture, number 2, .*1 of 3.*\n.*last words'):
+        listener.wait_for_last_answer(process)
+    listener._on_answer(closure(3))
+    listener.wait_for_last_answer(process)  # picture 1 was replaced; that is no error
+    assert [a.recognition is None for a in listener.answers()] == [False, True, False]
+
+
+def test_counts_that_are_out_of_date_are_said_to_be(listener, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(listening, 'ANSWER_TIMEOUT_S', 0.2)
+    (tmp_path / 'log').touch()
+    listener._on_answer(closure(3))
+    listener.wait_for_last_answer(NodeProcess({}, log=tmp_path / 'log', environment={}))
+    assert 'its counts are older' in caplog.text
+
+
+def test_answers_about_other_pictures_and_other_maps(listener):
+    listener._on_answer(closure(77))
+    assert all(a.recognition is None for a in listener.answers())
+    listener._on_pose(PoseWithCovarianceStamped())
+    listener.check()
+    listener._on_answer(closure(1, matches=[PlaceMatch(place_id=999)]))
+    with pytest.raises(AnswerError, match=r'place 999, which the map .*map does not have'):
+        listener.check()
+    listener._on_map(MapInfo(num_places=1, model_name='other'))
+    with pytest.raises(NodeError, match='1 places of model other from nowhere'):
+        listener.check()

@@ -1,0 +1,310 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`vpr replay`: a bag over DDS, where there is no `ros2 bag play`; or through the node."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import math
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vpr_ros.cli.arguments import above_zero, add_bag_options, not_negative
+from vpr_ros.cli.keyboard import has_keys, keys
+from vpr_ros.cli.progress import Progress
+from vpr_ros.errors import SourceError
+
+if TYPE_CHECKING:
+    from vpr_ros.live.run import LiveRun
+    from vpr_ros.place_map import PlaceMap
+    from vpr_ros.replay.player import Pace, Player
+    from vpr_ros.replay.recording import Event, Recording, Selection
+    from vpr_ros.sources import BagSource
+
+_CLOCK_HZ = 40.0  # as `ros2 bag play --clock`
+_DISCOVERY_S = 4.0  # Fast DDS announces itself every 3 s; measured: found after 0.1 to 3.0 s
+_FLUSH_S = 2.0
+
+
+def add_parser(commands: argparse._SubParsersAction) -> None:
+    """Add `vpr replay`."""
+    parser = commands.add_parser(
+        'replay',
+        help='play a bag over DDS, to whoever listens or to the node on a map',
+        description='Plays a rosbag2 as `ros2 bag play` does: every topic under its name, at the '
+        'pace of recording, stamps as recorded; the space key pauses. With --map the real node '
+        'answers the pictures, and a report is written.',
+    )
+    parser.add_argument('bag', type=Path, metavar='BAG', help='rosbag2: folder, .mcap or .db3')
+    _add_playing(parser)
+    node = parser.add_argument_group('through the node, against a map')
+    node.add_argument('--map', type=Path, metavar='DIR', help='map directory')
+    node.add_argument('--out', type=Path, metavar='DIR', help='results go here')
+    node.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped model')
+    node.add_argument(
+        '--node',
+        metavar='NAME',
+        help='a node that already runs in this domain, such as /localizer (default: start one, '
+        'in a domain of its own)',
+    )
+    parser.set_defaults(run=run)
+
+
+def _add_playing(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        '--rate', type=above_zero, default=1.0, help='speed, 1 is real time (default %(default)s)'
+    )
+    parser.add_argument(
+        '--start',
+        type=not_negative,
+        default=0.0,
+        metavar='S',
+        help='begin so many seconds into the recording',
+    )
+    parser.add_argument(
+        '--duration',
+        type=above_zero,
+        default=math.inf,
+        metavar='S',
+        help='play so many seconds of the recording (default: to its end)',
+    )
+    parser.add_argument('--loop', action='store_true', help='begin again at the end')
+    parser.add_argument(
+        '--clock',
+        type=above_zero,
+        nargs='?',
+        const=_CLOCK_HZ,
+        metavar='HZ',
+        help=f'publish /clock, so many times a second (default {_CLOCK_HZ:g}), for nodes with '
+        'use_sim_time; a node that is started here always has it',
+    )
+    parser.add_argument('--start-paused', action='store_true', help='wait for the space key')
+    parser.add_argument(
+        '--restamp', action='store_true', help='move the stamps of headers to the present'
+    )
+    parser.add_argument(
+        '--topics',
+        nargs='+',
+        default=[],
+        metavar='TOPIC',
+        help='play these alone; with --map: these beside the pictures (default: the camera_info '
+        'and the odometry, if there is one of each)',
+    )
+    parser.add_argument(
+        '--remap',
+        nargs='+',
+        type=_remapping,
+        default=[],
+        metavar='FROM:=TO',
+        help='publish under another name',
+    )
+    add_bag_options(parser, stamps_default='record; with --map: header')
+
+
+def _remapping(text: str) -> tuple[str, str]:
+    """Read `FROM:=TO`."""
+    old, separator, new = text.partition(':=')
+    if not (old and separator and new):
+        raise argparse.ArgumentTypeError(f'must be FROM:=TO, not {text!r}')
+    return old, new
+
+
+def run(args: argparse.Namespace) -> int:
+    """Play; with a map, write what came of it."""
+    _check(args)
+    from vpr_ros.live.node_process import leaving_on_sigterm
+
+    with leaving_on_sigterm():
+        return _play(args) if args.map is None else _evaluate(args)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Refuse combinations that mean nothing."""
+    if (args.map is None) != (args.out is None):
+        given, missing = ('map', 'out') if args.out is None else ('out', 'map')
+        raise SourceError(f'--{given} needs --{missing} beside it')
+    if args.restamp and (args.clock is not None or (args.map is not None and not args.node)):
+        raise SourceError(
+            '--restamp moves stamps to the present, --clock (which a node that is started here '
+            'always has) moves the time of nodes to the recording: choose one'
+        )
+    if args.start_paused and not has_keys():
+        raise SourceError('--start-paused waits for the space key, and stdin is no terminal')
+    if args.map is None:
+        for name in ('model', 'node', 'topic'):
+            if getattr(args, name) is not None:
+                instead = '; --topics chooses what is played' if name == 'topic' else ''
+                raise SourceError(f'--{name} needs --map beside it{instead}')
+        if args.stamps == 'header':
+            raise SourceError('--stamps header needs --map beside it: all else goes by the record')
+    elif args.loop:
+        raise SourceError('--loop has no end, so that nothing could be evaluated: leave out --map')
+    elif args.node and args.model is not None:
+        raise SourceError('--model is of the node that runs already: leave it out, or --node')
+
+
+def _selection(args: argparse.Namespace) -> Selection:
+    from vpr_ros.replay.recording import Selection
+
+    return Selection(
+        topics=args.topics,
+        remap=dict(args.remap),
+        start_s=args.start,
+        duration_s=args.duration,
+    )
+
+
+def _pace(args: argparse.Namespace, clock_hz: float | None) -> Pace:
+    from vpr_ros.replay.player import Pace
+
+    return Pace(rate=args.rate, clock_hz=clock_hz, restamp=args.restamp, paused=args.start_paused)
+
+
+def _say_what_is_left_out(recording: Recording) -> None:
+    if recording.left_out:
+        names = ', '.join(f'{topic.name} ({topic.msgtype})' for topic in recording.left_out)
+        print(f'left out, their messages are not installed here: {names}', flush=True)
+
+
+# To whoever listens.
+
+
+def _play(args: argparse.Namespace) -> int:
+    from vpr_ros.live.listener import ros_node
+    from vpr_ros.replay.player import Player
+    from vpr_ros.replay.recording import bag_recording
+
+    recording = bag_recording(args.bag, _selection(args))
+    _say_what_is_left_out(recording)
+    with ros_node('vpr_replay', None) as node:
+        player = Player(node, recording, _pace(args, args.clock))
+        _wait_for_listeners(player)
+        progress = Progress()
+
+        def show(event: Event) -> None:
+            done, length = (
+                (at - recording.begin_ns) / 1e9 for at in (event.stamp_ns, recording.end_ns)
+            )
+            progress('playing, seconds', int(done), math.ceil(length))
+
+        try:
+            with _keyboard(player, progress):
+                replay = player.play(loop=args.loop, on_event=show)
+        finally:
+            progress.end()
+        player.flush(_FLUSH_S)
+    print(f'{replay.others} messages in {replay.seconds:.1f} s')
+    return 0
+
+
+def _wait_for_listeners(player: Player) -> None:
+    """Give discovery its time, so that the first messages are heard; say who is not there."""
+    deadline = time.monotonic() + _DISCOVERY_S
+    while player.unheard() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if unheard := player.unheard():
+        print(f'nobody subscribes to {", ".join(unheard)}', flush=True)
+
+
+def _keyboard(player: Player, progress: Progress) -> AbstractContextManager[None]:
+    """Let the space key pause and resume."""
+
+    def toggle() -> None:
+        if player.timeline.paused:
+            player.timeline.resume()
+        else:
+            player.timeline.pause()
+            progress.note('paused, space goes on')
+
+    return keys({' ': toggle})
+
+
+# Through the node.
+
+
+def _evaluate(args: argparse.Namespace) -> int:
+    from vpr_ros.live.run import Hooks, run_attached, run_live
+    from vpr_ros.place_map import PlaceMap
+    from vpr_ros.replay.recording import query_recording
+    from vpr_ros.resources import default_model
+    from vpr_ros.sources import BagSource
+
+    source = BagSource(args.bag, topic=args.topic, stamps=args.stamps or 'header')
+    recording = query_recording(source, _selection(args))
+    _say_what_is_left_out(recording)
+    place_map = PlaceMap.load(args.map)
+    args.out.mkdir(parents=True, exist_ok=True)
+    progress = Progress()
+    progress(f'waiting for {args.node}' if args.node else 'starting the node', 0, 0)
+    total = source.num_frames
+    hooks = Hooks(
+        progress=lambda sent: progress('playing to the node', sent, total),
+        controls=lambda player: _keyboard(player, progress),
+    )
+    try:
+        if args.node:
+            live = run_attached(
+                recording,
+                name=f'/{args.node.lstrip("/")}',
+                place_map=place_map,
+                pace=_pace(args, args.clock),
+                hooks=hooks,
+            )
+        else:
+            live = run_live(
+                recording,
+                place_map=place_map,
+                model=args.model or default_model(),
+                log=args.out / 'node.log',
+                pace=_pace(args, args.clock or _CLOCK_HZ),
+                hooks=hooks,
+            )
+    finally:
+        progress.end()
+    return _finish(args, source, place_map, live)
+
+
+def _finish(args: argparse.Namespace, source: BagSource, place_map: PlaceMap, run: LiveRun) -> int:
+    """Print what became of the pictures and write one line for each; returns the exit status."""
+    counts = run.counts
+    accepted = sum(a.recognition is not None and not a.recognition.reason for a in run.answers)
+    print(
+        f'{counts.sent} pictures of {source.topic.name} sent in {run.replay.seconds:.1f} s: '
+        f'{counts.processed} answered, {accepted} of them recognised among {len(place_map)} '
+        f'places; {counts.dropped} dropped by the node, {counts.overtaken} overtaken on the way, '
+        f'{counts.others} not taken'
+    )
+    path = args.out / 'answers.csv'
+    with path.open('w', newline='', encoding='utf-8') as file:
+        writer = csv.writer(file)
+        writer.writerow(
+            [
+                'index',
+                'name',
+                'stamp_ns',
+                'status',
+                'reason',
+                'place_id',
+                'similarity',
+                'latency_s',
+            ]
+        )
+        for answer in run.answers:
+            found = answer.recognition
+            best = found.matches[0] if found is not None and found.matches else None
+            writer.writerow(
+                [
+                    answer.index,
+                    answer.name,
+                    answer.stamp_ns,
+                    'DROPPED' if found is None else found.status.name,
+                    '' if found is None else found.reason,
+                    '' if best is None else best.place_id,
+                    '' if best is None else f'{best.similarity:.6f}',
+                    '' if found is None else f'{answer.latency_s:.6f}',
+                ]
+            )
+    print(f'answers {path}')
+    return 0
