@@ -5,6 +5,8 @@ Starts the localizer with simulated time, plays the bag to it and ends with the 
 fails if either of the two does.
 """
 
+import shlex
+
 from launch.actions import (
     DeclareLaunchArgument,
     ExecuteProcess,
@@ -38,6 +40,12 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         'topic', default_value='', description='Pictures of the bag; by default the only ones'
+    ),
+    DeclareLaunchArgument(
+        'truth',
+        default_value='--no-truth',
+        description='How answers are judged, in the words of `vpr evaluate`: '
+        "'--pose-topic /ground_truth --within 5'",
     ),
     DeclareLaunchArgument('rate', default_value='1.0', description='Speed, 1 is real time'),
     DeclareLaunchArgument(
@@ -80,6 +88,7 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             *('replay', given['bag'], '--node', '/localizer', '--clock', '--rate', given['rate']),
             *('--map', given['map'], '--out', given['out'], '--topic', topic.name),
             *(('--remap', f'{topic.name}:={played}') if played != topic.name else ()),
+            *shlex.split(given['truth']),
         ],
         output='screen',
     )

@@ -3,6 +3,7 @@
 
 import csv
 import fcntl
+import json
 import os
 import pty
 import re
@@ -186,16 +187,26 @@ def rows(path):
 
 def test_through_a_node_of_its_own(bag, place_map, tiny_model, tmp_path):
     out = tmp_path / 'out'
-    process = vpr(bag, '--map', place_map, '--out', out, '--model', tiny_model, '--rate', 0.5)
+    process = vpr(
+        bag, '--map', place_map, '--out', out, '--model', tiny_model, '--rate', 0.5,
+        '--tolerance', 0, '--fail-under', 'recall@20=1',
+    )  # fmt: skip
     text, errors = process.communicate(timeout=60)
     assert process.returncode == 0, errors
     assert '20 pictures of /cam sent' in text
-    assert '20 answered, 20 of them recognised among 20 places; 0 dropped' in text
-    found = rows(out / 'answers.csv')
-    assert [int(row['place_id']) for row in found] == list(range(PICTURES))
+    assert '20 answered, 0 dropped' in text
+    found = rows(out / 'queries.csv')
+    assert [int(row['place_ids'].split()[0]) for row in found] == list(range(PICTURES))
     assert {row['status'] for row in found} == {'CANDIDATE'}
     assert all(float(row['similarity']) > 0.99 for row in found)
     assert not nodes_of(tiny_model)
+    metrics = json.loads((out / 'metrics.json').read_text())
+    assert metrics['is_live'] and metrics['recall@1'] == 1.0
+    assert metrics['counts']['sent'] == metrics['num_answered'] == PICTURES
+    assert metrics['provider'] == 'CPUExecutionProvider'
+    assert metrics['latency_ms']['total']['p50'] > 0
+    assert 'live over DDS' in (out / 'report.html').read_text()
+    assert (out / 'similarity_matrix.png').exists()  # the node told its descriptors
 
 
 def test_through_a_node_that_runs_already(bag, place_map, tiny_model, tmp_path, domain):
@@ -204,12 +215,14 @@ def test_through_a_node_that_runs_already(bag, place_map, tiny_model, tmp_path, 
     try:
         node.wait_for_log('inactive -> active')
         out = tmp_path / 'out'
-        process = vpr(bag, '--node', 'localizer', '--map', place_map, '--out', out, '--rate', 0.5)
+        process = vpr(
+            bag, '--node', 'localizer', '--map', place_map, '--out', out, '--rate', 0.5,
+            '--no-truth',
+        )  # fmt: skip
         _, errors = process.communicate(timeout=60)
         assert process.returncode == 0, errors
-        assert [row['place_id'] for row in rows(out / 'answers.csv')] == [
-            str(i) for i in range(PICTURES)
-        ]
+        found = [int(row['place_ids'].split()[0]) for row in rows(out / 'queries.csv')]
+        assert found == list(range(PICTURES))
         assert node.process.poll() is None
     finally:
         node.stop()
@@ -218,7 +231,9 @@ def test_through_a_node_that_runs_already(bag, place_map, tiny_model, tmp_path, 
 @pytest.mark.parametrize(('number', 'status'), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_no_node_behind(bag, place_map, tiny_model, tmp_path, number, status):
     out = tmp_path / 'out'
-    process = vpr(bag, '--map', place_map, '--out', out, '--model', tiny_model, '--rate', 0.1)
+    process = vpr(
+        bag, '--map', place_map, '--out', out, '--model', tiny_model, '--rate', 0.1, '--no-truth'
+    )
     log = out / 'node.log'
     wait_for(lambda: log.exists() and 'inactive -> active' in log.read_text())
     assert nodes_of(tiny_model)
@@ -226,7 +241,7 @@ def test_signals_leave_no_node_behind(bag, place_map, tiny_model, tmp_path, numb
     process.communicate(timeout=30)
     assert process.returncode == status
     assert not nodes_of(tiny_model)
-    assert not (out / 'answers.csv').exists()
+    assert sorted(path.name for path in out.iterdir()) == ['node.log']
 
 
 def nodes_of(model):
@@ -251,6 +266,7 @@ def nodes_of(model):
         (['--node', '/localizer'], '--node needs --map'),
         (['--topic', '/cam'], '--topic needs --map beside it; --topics chooses'),
         (['--stamps', 'header'], '--stamps header needs --map'),
+        (['--pose-topic', '/odom'], '--pose-topic needs --map'),
         (['--restamp', '--clock'], '--restamp moves stamps to the present'),
         (['--restamp', '--map', '.', '--out', 'x'], '--restamp moves stamps to the present'),
         (['--loop', '--map', '.', '--out', 'x'], '--loop has no end'),

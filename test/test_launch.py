@@ -44,7 +44,7 @@ def test_localize_declares_its_arguments():
 
 
 def test_replay_declares_its_arguments():
-    wanted = {'bag', 'map', 'out', 'model', 'topic', 'rate', 'params_file'}
+    wanted = {'bag', 'map', 'out', 'model', 'topic', 'truth', 'rate', 'params_file'}
     assert set(declarations(REPLAY)) == wanted
 
 
@@ -63,6 +63,9 @@ def test_replay_calls_a_command_that_exists():
     for element in command:
         assert isinstance(element, ast.Starred)
         value = element.value
+        if isinstance(value, ast.Call):  # how answers are judged, split into words
+            words.append('--no-truth')
+            continue
         for word in (value.body if isinstance(value, ast.IfExp) else value).elts:
             words.append(word.value if isinstance(word, ast.Constant) else '1')
     words[words.index('--remap') + 1] = '/cam:=/cam/compressed'

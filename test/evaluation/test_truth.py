@@ -109,8 +109,10 @@ def test_a_time_offset_shifts_the_poses():
 
 
 def test_references_that_became_no_place_are_not_right():
-    truth = truth_by_order(3, np.array([0, -1, 1]), tolerance=1)
+    truth = truth_by_order([0, 1, 2], np.array([0, -1, 1]), tolerance=1)
     assert [rows.tolist() for rows in truth.positives] == [[0], [0, 1], [1]]
+    begun_later = truth_by_order([2], np.array([0, -1, 1]), tolerance=0)
+    assert begun_later.positives[0].tolist() == [1]
     truth = truth_by_references([np.array([2, 0]), None], np.array([0, -1, 1]), 'a rule')
     assert truth.positives[0].tolist() == [0, 1] and truth.positives[1] is None
 

@@ -19,8 +19,14 @@ from vpr_ros.cli.run_description import (
     describe_source,
     describe_truth,
 )
-from vpr_ros.cli.truth_options import add_apart_options, add_truth_options, apart_of, judge_of
-from vpr_ros.errors import MapError, SourceError
+from vpr_ros.cli.truth_options import (
+    add_apart_options,
+    add_truth_options,
+    apart_of,
+    judge_of,
+    judge_of_map,
+)
+from vpr_ros.errors import SourceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,7 +146,7 @@ def run(args: argparse.Namespace) -> int:
                 place_pictures=asked.place_pictures,
                 description=describe(
                     extractor.info.ref,
-                    config,
+                    asdict(config),
                     provider=extractor.provider,
                     query=describe_source(query),
                     **asked.description,
@@ -158,10 +164,8 @@ def _check(args: argparse.Namespace) -> None:
                 raise SourceError(f'--{name.replace("_", "-")} is for --reference')
     if not args.own_past and (args.apart is not None or args.apart_pictures is not None):
         raise SourceError('--apart and --apart-pictures are for --own-past')
-    if args.reference is None and args.pairs is not None:
-        raise SourceError('--pairs names reference pictures: it is for --reference')
-    if args.own_past and args.tolerance is not None:
-        raise SourceError('--tolerance compares two traverses; --own-past needs poses')
+    if args.own_past and (args.tolerance is not None or args.pairs is not None):
+        raise SourceError('--tolerance and --pairs compare two traverses; --own-past needs poses')
     if args.out.exists() and not args.out.is_dir():
         raise SourceError(f'{args.out} (--out) is a file, and results need a folder')
 
@@ -183,12 +187,12 @@ def _ask_map(
     from vpr_ros.place_map import PlaceMap
 
     place_map = PlaceMap.load(args.map, model=extractor.info.ref)
-    judge, truth_of = judge_against_map(args, query, place_map)
+    judge = judge_of_map(args, query, place_map)
     recognizer.place_map = place_map
     answers = answer_queries(query, recognizer)
     return _Asked(
         answers,
-        truth_of(answers),
+        judge.truth(answers, place_map),
         place_map,
         lambda rows: keyframes_of(place_map, rows),
         {
@@ -196,52 +200,6 @@ def _ask_map(
             'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
         },
     )
-
-
-def judge_against_map(args: argparse.Namespace, query: AnySource, place_map: PlaceMap) -> Any:
-    """Find out how answers from a map can be judged; refuse now what could not be later.
-
-    Returns:
-        The judge, and a function from the answers to the truth.
-
-    Raises:
-        MapError: The map is empty, or lacks the poses that are to be compared.
-        SourceError: As `judge_of`.
-    """
-    import numpy as np
-
-    if len(place_map) == 0:
-        raise MapError(f'{place_map.directory} holds no places: build it again')
-    origin = place_map.origin
-    judge = judge_of(
-        args,
-        query,
-        origin=None if origin is None else np.array(list(asdict(origin).values())),
-        takes_only_topic=origin is not None and _has_only_fixes(query),
-    )
-    if judge.kind == 'pose' and not np.isfinite(place_map.places['position']).any():
-        raise MapError(
-            f'{place_map.directory} has no positions that poses could be compared with: build it '
-            'with poses, or give --tolerance or --no-truth'
-        )
-
-    def truth_of(answers: Sequence[Answer]) -> Truth | None:
-        return judge.truth(answers, place_map, row_of_picture=np.arange(len(place_map)))
-
-    return judge, truth_of
-
-
-def _has_only_fixes(source: AnySource) -> bool:
-    """Whether all poses of a bag are GNSS fixes, which share their frame with any other."""
-    from vpr_ros.bag_messages import NAV_SAT_FIX, POSE_TYPES
-    from vpr_ros.bags import Bag
-    from vpr_ros.sources import BagSource
-
-    if not isinstance(source, BagSource):
-        return False
-    with Bag(source.path, source.stamps) as bag:
-        types = [t.msgtype for t in bag.topics.values() if t.msgtype in POSE_TYPES and t.count]
-    return types == [NAV_SAT_FIX]
 
 
 def _ask_reference(
@@ -316,7 +274,6 @@ def _ask_own_past(
     _extractor: DescriptorExtractor,
     _scratch: Path,
 ) -> _Asked:
-    import numpy as np
 
     from vpr_ros.evaluation.offline import answer_from_own_past
     from vpr_ros.evaluation.pictures import pictures_of_places
@@ -326,9 +283,7 @@ def _ask_own_past(
     apart = apart_of(args, query)
     past = answer_from_own_past(query, recognizer, apart=apart, poses=judge.poses)
     place_map = recognizer.place_map
-    truth = judge.truth(
-        past.answers, place_map, row_of_picture=np.array([]), searched=past.searched
-    )
+    truth = judge.truth(past.answers, place_map, searched=past.searched)
     return _Asked(
         past.answers,
         truth,

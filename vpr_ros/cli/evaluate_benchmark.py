@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import not_negative, positive, tolerance
-from vpr_ros.cli.evaluate_results import add_bar_option, check_bars, judge_bars
+from vpr_ros.cli.evaluate_results import add_bar_options, check_bars, judge_bars
 from vpr_ros.cli.run_description import command_line
 from vpr_ros.errors import SourceError
 
@@ -51,7 +51,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     )
     parser.add_argument('--batch', type=positive, metavar='N', help='pictures described at once')
     parser.add_argument('--out', type=Path, metavar='DIR', help='metrics.json goes here')
-    add_bar_option(parser)
+    add_bar_options(parser)
     parser.set_defaults(run=run)
 
 

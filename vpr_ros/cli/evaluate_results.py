@@ -32,10 +32,10 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         '--out', type=Path, required=True, metavar='DIR',
         help='report.html, its figures, metrics.json and queries.csv go here',
     )  # fmt: skip
-    add_bar_option(group)
+    add_bar_options(group)
 
 
-def add_bar_option(group: argparse._ActionsContainer) -> None:
+def add_bar_options(group: argparse._ActionsContainer) -> None:
     """Add `--fail-under` and `--fail-over`."""
     group.add_argument(
         '--fail-under', type=_bar, action='append', default=[], metavar='NUMBER=VALUE',

@@ -4,16 +4,24 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import math
 import time
 from contextlib import AbstractContextManager
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpr_ros.cli.arguments import above_zero, add_bag_options, not_negative
+from vpr_ros.cli.evaluate_results import add_bar_options, finish
 from vpr_ros.cli.keyboard import has_keys, keys
 from vpr_ros.cli.progress import Progress
+from vpr_ros.cli.run_description import (
+    describe,
+    describe_map,
+    describe_source,
+    describe_truth,
+)
+from vpr_ros.cli.truth_options import Judge, add_truth_options, judge_of_map
 from vpr_ros.errors import SourceError
 
 if TYPE_CHECKING:
@@ -49,6 +57,8 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         help='a node that already runs in this domain, such as /localizer (default: start one, '
         'in a domain of its own)',
     )
+    add_bar_options(node)
+    add_truth_options(parser)
     parser.set_defaults(run=run)
 
 
@@ -133,16 +143,21 @@ def _check(args: argparse.Namespace) -> None:
     if args.start_paused and not has_keys():
         raise SourceError('--start-paused waits for the space key, and stdin is no terminal')
     if args.map is None:
-        for name in ('model', 'node', 'topic'):
-            if getattr(args, name) is not None:
-                instead = '; --topics chooses what is played' if name == 'topic' else ''
-                raise SourceError(f'--{name} needs --map beside it{instead}')
-        if args.stamps == 'header':
-            raise SourceError('--stamps header needs --map beside it: all else goes by the record')
+        _check_playing(args)
     elif args.loop:
         raise SourceError('--loop has no end, so that nothing could be evaluated: leave out --map')
     elif args.node and args.model is not None:
         raise SourceError('--model is of the node that runs already: leave it out, or --node')
+
+
+def _check_playing(args: argparse.Namespace) -> None:
+    """Refuse what is for the node alone."""
+    for name in ('model', 'node', 'topic', 'poses', 'pose_topic', 'tolerance'):
+        if getattr(args, name) is not None:
+            instead = '; --topics chooses what is played' if name == 'topic' else ''
+            raise SourceError(f'--{name.replace("_", "-")} needs --map beside it{instead}')
+    if args.stamps == 'header':
+        raise SourceError('--stamps header needs --map beside it: all else goes by the record')
 
 
 def _selection(args: argparse.Namespace) -> Selection:
@@ -225,6 +240,7 @@ def _keyboard(player: Player, progress: Progress) -> AbstractContextManager[None
 
 
 def _evaluate(args: argparse.Namespace) -> int:
+    from vpr_ros.evaluation.scores import RECALL_AT
     from vpr_ros.live.run import Hooks, run_attached, run_live
     from vpr_ros.place_map import PlaceMap
     from vpr_ros.replay.recording import query_recording
@@ -235,6 +251,7 @@ def _evaluate(args: argparse.Namespace) -> int:
     recording = query_recording(source, _selection(args))
     _say_what_is_left_out(recording)
     place_map = PlaceMap.load(args.map)
+    judge = judge_of_map(args, source, place_map)
     args.out.mkdir(parents=True, exist_ok=True)
     progress = Progress()
     progress(f'waiting for {args.node}' if args.node else 'starting the node', 0, 0)
@@ -250,6 +267,7 @@ def _evaluate(args: argparse.Namespace) -> int:
                 name=f'/{args.node.lstrip("/")}',
                 place_map=place_map,
                 pace=_pace(args, args.clock),
+                descriptors=True,
                 hooks=hooks,
             )
         else:
@@ -259,52 +277,54 @@ def _evaluate(args: argparse.Namespace) -> int:
                 model=args.model or default_model(),
                 log=args.out / 'node.log',
                 pace=_pace(args, args.clock or _CLOCK_HZ),
+                parameters={'top_k': max(RECALL_AT)},
+                descriptors=True,
                 hooks=hooks,
             )
     finally:
         progress.end()
-    return _finish(args, source, place_map, live)
+    return _finish(args, source, place_map, judge, live)
 
 
-def _finish(args: argparse.Namespace, source: BagSource, place_map: PlaceMap, run: LiveRun) -> int:
-    """Print what became of the pictures and write one line for each; returns the exit status."""
-    counts = run.counts
-    accepted = sum(a.recognition is not None and not a.recognition.reason for a in run.answers)
+def _finish(
+    args: argparse.Namespace,
+    source: BagSource,
+    place_map: PlaceMap,
+    judge: Judge,
+    live: LiveRun,
+) -> int:
+    """Write and print the same as `vpr evaluate`, and what became of the pictures on their way."""
+    from vpr_ros.evaluation.pictures import keyframes_of, pictures_of
+    from vpr_ros.evaluation.run import Run
+
+    inference, localization = (live.diagnostics[task] for task in ('inference', 'localization'))
+    counts = {**asdict(live.counts), 'overtaken': live.counts.overtaken}
     print(
-        f'{counts.sent} pictures of {source.topic.name} sent in {run.replay.seconds:.1f} s: '
-        f'{counts.processed} answered, {accepted} of them recognised among {len(place_map)} '
-        f'places; {counts.dropped} dropped by the node, {counts.overtaken} overtaken on the way, '
-        f'{counts.others} not taken'
+        f'{counts["sent"]} pictures of {source.topic.name} sent in {live.replay.seconds:.1f} s: '
+        f'{counts["processed"]} answered, {counts["dropped"]} dropped by the node, '
+        f'{counts["overtaken"]} overtaken on the way, {counts["others"]} not taken'
     )
-    path = args.out / 'answers.csv'
-    with path.open('w', newline='', encoding='utf-8') as file:
-        writer = csv.writer(file)
-        writer.writerow(
-            [
-                'index',
-                'name',
-                'stamp_ns',
-                'status',
-                'reason',
-                'place_id',
-                'similarity',
-                'latency_s',
-            ]
-        )
-        for answer in run.answers:
-            found = answer.recognition
-            best = found.matches[0] if found is not None and found.matches else None
-            writer.writerow(
-                [
-                    answer.index,
-                    answer.name,
-                    answer.stamp_ns,
-                    'DROPPED' if found is None else found.status.name,
-                    '' if found is None else found.reason,
-                    '' if best is None else best.place_id,
-                    '' if best is None else f'{best.similarity:.6f}',
-                    '' if found is None else f'{answer.latency_s:.6f}',
-                ]
-            )
-    print(f'answers {path}')
-    return 0
+    return finish(
+        Run(
+            title=f'{args.bag.name} in {args.map.name}, live',
+            answers=live.answers,
+            truth=judge.truth(live.answers, place_map),
+            place_map=place_map,
+            threshold=float(localization['min_similarity']),
+            has_times=True,
+            is_live=True,
+            query_pictures=lambda indices: pictures_of(source, indices),
+            place_pictures=lambda rows: keyframes_of(place_map, rows),
+            description=describe(
+                place_map.model,
+                {'min_similarity': float(localization['min_similarity'])},
+                provider=inference['provider'],
+                query=describe_source(source),
+                map=describe_map(place_map),
+                truth=describe_truth(args, judge.kind, tolerance=judge.tolerance),
+                replay={'rate': args.rate, 'start_s': args.start, 'node': args.node or 'its own'},
+            ),
+            counts=counts,
+        ),
+        args,
+    )

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -15,18 +16,17 @@ from vpr_ros import __version__
 if TYPE_CHECKING:
     from vpr_ros.model_ref import ModelRef
     from vpr_ros.place_map import PlaceMap
-    from vpr_ros.recognizer import RecognizerConfig
     from vpr_ros.sources import AnySource
 
 
 def describe(
-    model: ModelRef, config: RecognizerConfig, *, provider: str, **more: Any
+    model: ModelRef, configuration: Mapping[str, Any], *, provider: str, **more: Any
 ) -> dict[str, Any]:
     """Return when, by what command, with what model and settings; JSON values.
 
     Args:
         model: The model.
-        config: Of the recognizer.
+        configuration: Of the recognizer.
         provider: What the model ran on, in the words of onnxruntime.
         **more: What else the run tells.
     """
@@ -37,7 +37,7 @@ def describe(
         'command': command_line(),
         'model': asdict(model),
         'provider': provider,
-        'configuration': asdict(config),
+        'configuration': dict(configuration),
         **more,
         'versions': {
             'vpr_ros': __version__,

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from vpr_ros.cli.pose_options import (
     poses_from_bag,
     poses_from_file,
 )
-from vpr_ros.errors import SourceError
+from vpr_ros.errors import MapError, SourceError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -132,7 +132,7 @@ class Judge:
         answers: Sequence[Answer],
         place_map: PlaceMap,
         *,
-        row_of_picture: np.ndarray,
+        row_of_picture: np.ndarray | None = None,
         names: Sequence[str] = (),
         searched: np.ndarray | None = None,
     ) -> Truth | None:
@@ -141,13 +141,16 @@ class Judge:
         Args:
             answers: One a query picture.
             place_map: The map that was asked.
-            row_of_picture: (R,) row in the map of each reference picture, -1: it became no place.
+            row_of_picture: (R,) row in the map of each reference picture, -1: it became no place;
+                None: place i is of reference picture i.
             names: Of the reference pictures, for pairs.
             searched: Of a map that grew, see `truth_by_pose`.
 
         Raises:
             SourceError: Nothing could be right, or the pairs do not fit.
         """
+        import numpy as np
+
         from vpr_ros.evaluation.pairs import read_pairs
         from vpr_ros.evaluation.truth import (
             Track,
@@ -159,8 +162,11 @@ class Judge:
 
         if self.kind == 'none':
             return None
+        if row_of_picture is None:
+            row_of_picture = np.arange(len(place_map))
         if self.kind == 'order':
-            return truth_by_order(len(answers), row_of_picture, tolerance=self.tolerance)
+            indices = [answer.index for answer in answers]
+            return truth_by_order(indices, row_of_picture, tolerance=self.tolerance)
         if self.kind == 'pairs':
             queries = [answer.name for answer in answers]
             wanted = read_pairs(self.args.pairs, queries, names, tolerance=self.tolerance)
@@ -222,3 +228,44 @@ def judge_of(
     if way == '--tolerance' or by_order:
         return Judge(args, None, 'order')
     raise SourceError(f'what is right for {source.path} is not known: give {_WAYS}')
+
+
+def judge_of_map(args: argparse.Namespace, source: AnySource, place_map: PlaceMap) -> Judge:
+    """Find out how answers from a map can be judged; refuse now what could not be later.
+
+    Raises:
+        MapError: The map is empty, or lacks the poses that are to be compared.
+        SourceError: As `judge_of`.
+    """
+    import numpy as np
+
+    if args.pairs is not None:
+        raise SourceError('--pairs names reference pictures, and a map does not keep their names')
+    if len(place_map) == 0:
+        raise MapError(f'{place_map.directory} holds no places: build it again')
+    origin = place_map.origin
+    judge = judge_of(
+        args,
+        source,
+        origin=None if origin is None else np.array(list(asdict(origin).values())),
+        takes_only_topic=origin is not None and _has_only_fixes(source),
+    )
+    if judge.kind == 'pose' and not np.isfinite(place_map.places['position']).any():
+        raise MapError(
+            f'{place_map.directory} has no positions that poses could be compared with: build it '
+            'with poses, or give --tolerance or --no-truth'
+        )
+    return judge
+
+
+def _has_only_fixes(source: AnySource) -> bool:
+    """Whether all poses of a bag are GNSS fixes, which share their frame with any other."""
+    from vpr_ros.bag_messages import NAV_SAT_FIX, POSE_TYPES
+    from vpr_ros.bags import Bag
+    from vpr_ros.sources import BagSource
+
+    if not isinstance(source, BagSource):
+        return False
+    with Bag(source.path, source.stamps) as bag:
+        types = [t.msgtype for t in bag.topics.values() if t.msgtype in POSE_TYPES and t.count]
+    return types == [NAV_SAT_FIX]

@@ -164,18 +164,20 @@ def _extent(track: Track) -> str:
     return ', '.join(f'{axis} {low:.1f} to {high:.1f} m' for axis, low, high in ranges)
 
 
-def truth_by_order(num_queries: int, rows_of_references: np.ndarray, *, tolerance: int) -> Truth:
+def truth_by_order(
+    indices: Sequence[int], rows_of_references: np.ndarray, *, tolerance: int
+) -> Truth:
     """Judge by the order of two traverses of one route.
 
     Args:
-        num_queries: Q.
+        indices: Q numbers, of the query pictures in their traverse.
         rows_of_references: (N,) int64, the row in the map of each reference picture; -1: it became
             no place, being blank.
         tolerance: Pictures either side that are still right.
     """
     rule = f'the place of reference picture i for picture i, give or take {tolerance}'
-    wanted = positives_by_order(num_queries, len(rows_of_references), tolerance)
-    return truth_by_references(wanted, rows_of_references, rule)
+    of_all = positives_by_order(max(indices, default=-1) + 1, len(rows_of_references), tolerance)
+    return truth_by_references([of_all[index] for index in indices], rows_of_references, rule)
 
 
 def truth_by_references(
