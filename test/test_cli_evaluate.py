@@ -244,7 +244,7 @@ def test_a_run_against_its_own_past(tmp_path, tiny_model, textured_pictures):
     assert run(*common, '--apart', 6, '--out', tmp_path / 'out') == 0
     metrics = metrics_in(tmp_path / 'out')
     assert (metrics['recall@1'], metrics['num_mapped']) == (1.0, 12)
-    assert metrics['truth']['asks_only_mapped'] and metrics['first_fix_s'] == 12.0
+    assert metrics['asks_only_mapped'] and metrics['first_fix_s'] == 12.0
     # Places that are not 12 s old when they come back are not in the map yet.
     assert run(*common, '--apart', 12, '--out', tmp_path / 'later') == 2
     assert run(*common, '--apart-pictures', 11, '--out', tmp_path / 'by_number') == 0

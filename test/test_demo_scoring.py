@@ -8,20 +8,15 @@ import numpy as np
 import pytest
 
 from vpr_ros.demo.report import below_bar, table
-from vpr_ros.demo.scoring import Verdict, score
+from vpr_ros.demo.scoring import score
 from vpr_ros.evaluation.answers import Answer
-from vpr_ros.evaluation.truth import Track, positives_by_pose
+from vpr_ros.evaluation.outcomes import Verdict
 from vpr_ros.live.counts import Counts
 from vpr_ros.place_map import Match
 from vpr_ros.recognizer import Recognition, Status
 
 COUNTS = Counts(sent=6, received=5, processed=5, dropped=0)
 NOWHERE = np.full(3, np.nan), np.full(4, np.nan)
-
-
-def yaw_quaternion(degrees):
-    half = np.radians(degrees) / 2
-    return np.array([0.0, 0.0, np.sin(half), np.cos(half)])
 
 
 def answer(picture, row, *, accepted=True, latency_s=0.02):
@@ -33,38 +28,6 @@ def answer(picture, row, *, accepted=True, latency_s=0.02):
 
 def scored(answers, positives):
     return score(answers, positives, COUNTS, max_age_s=0.25)
-
-
-def test_positives_need_both_distance_and_angle():
-    places = Track(
-        np.array([[0.0, 0, 0], [7.9, 0, 0], [8.1, 0, 0], [1.0, 0, 0]]),
-        np.array([yaw_quaternion(d) for d in (0, 29, 0, 31)]),
-    )
-    query = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
-    (rows,) = positives_by_pose(query, places, within_m=8.0, within_deg=30.0)
-    assert rows.tolist() == [0, 1]
-
-
-def test_a_quaternion_and_its_negative_are_one_orientation():
-    places = Track(np.zeros((1, 3)), -yaw_quaternion(10)[None])
-    query = Track(np.zeros((1, 3)), yaw_quaternion(10)[None])
-    (rows,) = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
-    assert rows.tolist() == [0]
-
-
-def test_an_unknown_orientation_is_not_compared_but_an_unknown_position_matches_nothing():
-    places = Track(np.array([[0.0, 0, 0], [np.nan] * 3]), np.full((2, 4), np.nan))
-    query = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
-    (rows,) = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
-    assert rows.tolist() == [0]
-
-
-def test_a_picture_taken_nobody_knows_where_has_no_truth():
-    places = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
-    query = Track(np.array([[np.nan] * 3, [0.0, 0, 0]]), np.full((2, 4), np.nan))
-    unknown, known = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
-    assert unknown is None
-    assert known.tolist() == [0]
 
 
 def test_pictures_without_a_pose_are_judged_neither_right_nor_wrong():
@@ -99,7 +62,7 @@ def test_score_of_five_answers_by_hand():
     ]
     result = scored(answers, positives)
     assert result.verdicts == (
-        Verdict.RIGHT, Verdict.WRONG, Verdict.MISSED, Verdict.WRONG, Verdict.UNKNOWN,
+        Verdict.RIGHT, Verdict.WRONG, Verdict.MISSED, Verdict.WRONG, Verdict.UNMAPPED,
     )  # fmt: skip
     assert result.accepted == 3
     assert result.num_places == 3

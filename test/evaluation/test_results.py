@@ -31,7 +31,7 @@ def made_run(answers, *positives):
         is_live=False,
         query_pictures=lambda _: iter(()),
         place_pictures=lambda _: iter(()),
-        description={'truth': {'asks_only_mapped': False}},
+        description={},
     )
 
 

@@ -60,6 +60,38 @@ def test_positives_by_pose_agree_with_measuring_each():
         assert rows.tolist() == expected
 
 
+def test_positives_need_both_distance_and_angle():
+    places = Track(
+        np.array([[0.0, 0, 0], [7.9, 0, 0], [8.1, 0, 0], [1.0, 0, 0]]),
+        np.array([yaw_quaternion(d) for d in (0, 29, 0, 31)]),
+    )
+    query = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
+    (rows,) = positives_by_pose(query, places, within_m=8.0, within_deg=30.0)
+    assert rows.tolist() == [0, 1]
+
+
+def test_a_quaternion_and_its_negative_are_one_orientation():
+    places = Track(np.zeros((1, 3)), -yaw_quaternion(10)[None])
+    query = Track(np.zeros((1, 3)), yaw_quaternion(10)[None])
+    (rows,) = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    assert rows.tolist() == [0]
+
+
+def test_an_unknown_orientation_is_not_compared_but_an_unknown_position_matches_nothing():
+    places = Track(np.array([[0.0, 0, 0], [np.nan] * 3]), np.full((2, 4), np.nan))
+    query = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
+    (rows,) = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    assert rows.tolist() == [0]
+
+
+def test_a_picture_taken_nobody_knows_where_has_no_truth():
+    places = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
+    query = Track(np.array([[np.nan] * 3, [0.0, 0, 0]]), np.full((2, 4), np.nan))
+    unknown, known = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    assert unknown is None
+    assert known.tolist() == [0]
+
+
 def test_places_without_a_position_are_never_right():
     places = track([0.0, 0.0])
     places.positions[0] = np.nan

@@ -18,6 +18,7 @@ from vpr_ros.cli.run_description import (
     describe_map,
     describe_source,
     describe_truth,
+    short_name,
 )
 from vpr_ros.cli.truth_options import (
     add_apart_options,
@@ -172,7 +173,7 @@ def _check(args: argparse.Namespace) -> None:
 
 def _title(args: argparse.Namespace) -> str:
     where = args.map or args.reference
-    return f'{args.query.name} in {where.name if where else "its own past"}'
+    return f'{short_name(args.query)} in {short_name(where) if where else "its own past"}'
 
 
 def _ask_map(
@@ -291,6 +292,6 @@ def _ask_own_past(
         lambda rows: pictures_of_places(query, past.pictures, rows),
         {
             'reference': {'own_past': True, 'apart': apart.describe()},
-            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance, only_mapped=True),
+            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
         },
     )

@@ -20,6 +20,7 @@ from vpr_ros.cli.run_description import (
     describe_map,
     describe_source,
     describe_truth,
+    short_name,
 )
 from vpr_ros.cli.truth_options import Judge, add_truth_options, judge_of_map
 from vpr_ros.errors import SourceError
@@ -306,7 +307,7 @@ def _finish(
     )
     return finish(
         Run(
-            title=f'{args.bag.name} in {args.map.name}, live',
+            title=f'{short_name(args.bag)} in {short_name(args.map)}, live',
             answers=live.answers,
             truth=judge.truth(live.answers, place_map),
             place_map=place_map,

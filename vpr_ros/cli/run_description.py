@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros import __version__
@@ -52,6 +53,11 @@ def command_line() -> str:
     return shlex.join(['vpr', *sys.argv[1:]])
 
 
+def short_name(path: Path) -> str:
+    """Return the last two parts of a path: `rgb` alone is the name of many a folder."""
+    return '/'.join(path.resolve().parts[-2:])
+
+
 def describe_source(source: AnySource) -> dict[str, Any]:
     """Name a source and its topics."""
     from vpr_ros.sources import BagSource
@@ -77,18 +83,15 @@ def describe_map(place_map: PlaceMap) -> dict[str, Any]:
     }
 
 
-def describe_truth(
-    args: argparse.Namespace, kind: str, *, tolerance: int, only_mapped: bool = False
-) -> dict[str, Any]:
+def describe_truth(args: argparse.Namespace, kind: str, *, tolerance: int) -> dict[str, Any]:
     """Say what the answers are judged by.
 
     Args:
         args: With the options of `add_truth_options`.
         kind: Of `Judge`.
         tolerance: Likewise.
-        only_mapped: See `Truth.asks_only_mapped`.
     """
-    said: dict[str, Any] = {'kind': kind, 'asks_only_mapped': only_mapped}
+    said: dict[str, Any] = {'kind': kind}
     if kind == 'pose':
         said['poses'] = str(args.poses or args.pose_topic or 'the only pose topic of the bag')
         said |= {'within_m': args.within, 'within_deg': args.within_angle}

@@ -18,21 +18,16 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 
 from vpr_ros.demo.plan import Town
-from vpr_ros.demo.scoring import Score, Verdict
+from vpr_ros.demo.scoring import Score
 from vpr_ros.demo.trials import Trial
+from vpr_ros.evaluation.figures import COLOURS
+from vpr_ros.evaluation.outcomes import Verdict
 
-COLOURS = {
-    Verdict.RIGHT: '#1a9850',
-    Verdict.WRONG: '#d73027',
-    Verdict.MISSED: '#fc8d2a',
-    Verdict.UNKNOWN: '#7a8794',
-    Verdict.UNJUDGED: '#3b6fb6',
-}
 LABELS = {
     Verdict.RIGHT: 'right',
     Verdict.WRONG: 'wrong',
     Verdict.MISSED: 'missed',
-    Verdict.UNKNOWN: 'not on the map, rejected',
+    Verdict.UNMAPPED: 'not on the map, rejected',
     Verdict.UNJUDGED: 'no truth',
 }
 _NUM_PAIRS = 6
@@ -158,7 +153,7 @@ def _legend(score: Score, *, places: int) -> list[Line2D]:
                 [], [], ls='', marker='.', color='#22313f', label=f'places of the map ({places})'
             )
         )
-    for verdict in Verdict:
+    for verdict, name in LABELS.items():
         count = sum(v is verdict for v in score.verdicts)
         if count:
             handles.append(
@@ -168,7 +163,7 @@ def _legend(score: Score, *, places: int) -> list[Line2D]:
                     ls='',
                     marker='o',
                     color=COLOURS[verdict],
-                    label=f'{LABELS[verdict]} ({count})',
+                    label=f'{name} ({count})',
                 )
             )
     return handles
@@ -216,7 +211,7 @@ def choose_examples(score: Score) -> list[int]:
     by_verdict = {v: [i for i, own in enumerate(score.verdicts) if own is v] for v in Verdict}
     chosen = _spread(by_verdict[Verdict.WRONG], 1)
     chosen += _spread(by_verdict[Verdict.MISSED], 1)
-    chosen += _spread(by_verdict[Verdict.UNKNOWN], 1)
+    chosen += _spread(by_verdict[Verdict.UNMAPPED], 1)
     rest = by_verdict[Verdict.RIGHT] or by_verdict[Verdict.UNJUDGED]
     chosen = _spread(rest, _NUM_PAIRS - len(chosen)) + chosen
     return [number for number in chosen if score.recognitions[number].matches]

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import math
 
-from vpr_ros.demo.scoring import Score, Verdict
+from vpr_ros.demo.scoring import Score
+from vpr_ros.evaluation.outcomes import Verdict
 
 MIN_RECALL = 0.90
 MIN_PRECISION = 0.95

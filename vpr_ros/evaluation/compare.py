@@ -39,7 +39,7 @@ class SavedRun:
     @property
     def asks_only_mapped(self) -> bool:
         """Whether recall@K asks only pictures of mapped places."""
-        return bool(self.metrics['truth']['asks_only_mapped'])
+        return bool(self.metrics['asks_only_mapped'])
 
 
 @dataclass(frozen=True)

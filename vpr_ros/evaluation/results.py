@@ -58,7 +58,7 @@ def protocol(run: Run, outcomes: Outcomes) -> str:
     """Say in one sentence what is right and which pictures count."""
     if run.truth is None:
         return f'nothing is judged: no truth was given for the {len(outcomes)} pictures'
-    asked = 'of a place seen before' if run.truth.asks_only_mapped else 'judged'
+    asked = 'whose place is in the map' if run.truth.asks_only_mapped else 'judged'
     mask = outcomes.mapped if run.truth.asks_only_mapped else outcomes.judged
     return (
         f'right is {run.truth.rule}; recall@K over the {int((mask & outcomes.answered).sum())} '
@@ -80,6 +80,7 @@ def metrics(
         **run.description,
         'protocol': protocol(run, outcomes),
         'is_live': run.is_live,
+        'asks_only_mapped': run.truth is not None and run.truth.asks_only_mapped,
         'num_queries': len(outcomes),
         'num_answered': int(outcomes.answered.sum()),
         'num_judged': int(outcomes.judged.sum()),

@@ -3,10 +3,9 @@
 
 Definitions, stated once:
 
-* asked: judged pictures that were answered; of a run against its own past those only whose place
-  was seen before.
-* recall@K: share of the asked with a right place among the K best matches; a picture without any
-  right place counts as missed (the protocol of MixVPR and gsv-cities).
+* asked: judged pictures that were answered; judged by poses, those alone that the map has a place
+  of. Otherwise one without counts as missed (the protocol of MixVPR and gsv-cities).
+* recall@K: share of the asked with a right place among the K best matches.
 * accepted: not rejected by the recognizer; at a stage: what got at least so far (`retrieved`: the
   best similarity reaches the threshold, whatever later stages said).
 * precision: share of the accepted and judged whose best match is right.
@@ -194,7 +193,7 @@ def numbers(
     for name, stage in stages(outcomes, threshold).items():
         prefix = '' if name == RETRIEVED else f'{name}.'
         found |= {f'{prefix}{key}': value for key, value in _stage_numbers(stage).items()}
-    found |= _final_numbers(outcomes)
+    found |= published_numbers(outcomes)
     covered = coverage(outcomes, positions, has_times=has_times)
     found |= {
         'coverage': covered.share,
@@ -223,14 +222,14 @@ def _stage_numbers(stage: Stage) -> dict[str, float]:
     return found
 
 
-def _final_numbers(outcomes: Outcomes) -> dict[str, float]:
+def published_numbers(outcomes: Outcomes) -> dict[str, float]:
     """Precision and recall of what is published as accepted, after all stages."""
     answered = outcomes.answered & outcomes.judged
     accepted = answered & outcomes.accepted
     right = int((accepted & outcomes.right).sum())
     mapped = int((answered & outcomes.mapped).sum())
     return {
-        'precision': right / accepted.sum() if accepted.any() else np.nan,
+        'precision': right / int(accepted.sum()) if accepted.any() else np.nan,
         'recall': right / mapped if mapped else np.nan,
     }
 

@@ -37,8 +37,8 @@ class Truth:
         positives: For each picture the rows (int64, ascending) of the map that are right, none
             where the map does not have its place; None: not known, the picture is not judged.
         track: Where the pictures were taken; None: not known.
-        asks_only_mapped: Whether only pictures of mapped places are asked for recall@K, as in a
-            run against its own past, where most places are new.
+        asks_only_mapped: Whether only pictures of mapped places are asked for recall@K: a robot
+            drives where the map does not reach, and in its own past most places are new.
     """
 
     rule: str
@@ -152,7 +152,7 @@ def truth_by_pose(
         rule=f'a place within {within_m:g} m and {within_deg:g} degrees of the picture',
         positives=tuple(positives),
         track=track,
-        asks_only_mapped=searched is not None,
+        asks_only_mapped=True,
     )
 
 
