@@ -209,6 +209,32 @@ def test_descriptors_are_projected_at_export(tmp_path, pictures):
     assert np.std(descriptors, axis=0).min() > 0.01
 
 
+def test_each_network_has_a_size_of_its_own(tmp_path, pictures):
+    """Trained backbones: descriptors of random ones are too alike for a projection."""
+    members = []
+    for name in ('first', 'second'):
+        config = dataclasses.replace(CONFIG, name=name, aggregator='gem')
+        network = build_network(config)
+        network.backbone.load_pretrained()
+        weights = {f'network.{key}': value for key, value in network.state_dict().items()}
+        members.append(tmp_path / f'{name}.ckpt')
+        torch.save({'state_dict': weights, 'config': config.to_dict()}, members[-1])
+    out, alone = tmp_path / 'both.onnx', tmp_path / 'alone.onnx'
+    assert export_onnx.main([
+        '--checkpoint', *map(str, members), '--size', '3', '2', '--out', str(out),
+        '--pictures', str(pictures),
+    ]) == 0  # fmt: skip
+    given = command(members[0], alone, '--size', 3, '--pictures', pictures)
+    assert export_onnx.main(given) == 0
+    rgbs = read_pictures(pictures, count=8)
+    both, first = (
+        extractor.DescriptorExtractor(path, device='cpu').extract_batch(rgbs)
+        for path in (out, alone)
+    )
+    assert both.shape == (8, 5)
+    assert np.sqrt(2) * both[:, :3] == pytest.approx(first, abs=1e-4)  # half of the similarity
+
+
 def test_whitening_is_of_a_projection(checkpoint, tmp_path, capsys):
     with pytest.raises(SystemExit):
         export_onnx.main(command(checkpoint, tmp_path / 'x.onnx', '--whitening', '0'))

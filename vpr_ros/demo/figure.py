@@ -27,7 +27,7 @@ LABELS = {
     Verdict.RIGHT: 'right',
     Verdict.WRONG: 'wrong',
     Verdict.MISSED: 'missed',
-    Verdict.UNMAPPED: 'not on the map, rejected',
+    Verdict.UNMAPPED: 'not on the map',
     Verdict.UNJUDGED: 'no truth',
 }
 _NUM_PAIRS = 6
