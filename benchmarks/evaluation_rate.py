@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `vpr evaluate` costs over the bare extractor, on a bag of JPEG pictures.
+"""What the recognition in `vpr evaluate` costs over the bare extractor, on a bag of JPEG.
 
 Rounds that take turns: the pictures, decoded beforehand, through `DescriptorExtractor.extract` in
 a loop; and the bag read, decoded and recognised against a map of its own places.

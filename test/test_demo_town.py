@@ -16,7 +16,7 @@ from vpr_ros.demo.renderer import Camera, Renderer
 from vpr_ros.demo.route import drive_along, rounded_line
 from vpr_ros.demo.sequence import Lens, make_scene, paint_town, render_views, views
 from vpr_ros.demo.trials import WITHIN_DEG, WITHIN_M
-from vpr_ros.evaluation.truth import Track, positives_by_pose
+from vpr_ros.evaluation.truth import PositivesByPose, Track
 from vpr_ros.sources import BagSource
 
 CAMERA = Camera().scaled(0.5)
@@ -78,7 +78,7 @@ def test_most_of_lap_two_is_mapped_and_a_part_is_not(plan):
     places, queries = (
         Track(lap.drive.positions, lap.drive.orientations_xyzw) for lap in (first, second)
     )
-    rows = positives_by_pose(queries, places, within_m=WITHIN_M, within_deg=WITHIN_DEG)
+    rows = PositivesByPose(queries, places, within_m=WITHIN_M, within_deg=WITHIN_DEG)
     known = np.array([len(row) > 0 for row in rows])
     assert 0.6 < known.mean() < 0.8
     assert known[:10].all()

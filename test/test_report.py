@@ -82,7 +82,7 @@ def test_page_says_what_counts(tmp_path):
     for kinds, verdict in (('R', 'right'), ('W', 'wrong'), ('MB', 'missed'), ('J', 'not judged')):
         assert f'{sum(map(MIXED.count, kinds))} {verdict}' in text
     right = MIXED.count('R')
-    assert f'{summary.percent(right / (right + 2))} of these are right' in text
+    assert f'{summary.percent(right / (right + 2))} of those judged are right' in text
     assert f'min_similarity: {THRESHOLD}' in text
     assert 'flatters' in text
     assert 'ab' * 32 in text
@@ -132,7 +132,6 @@ def test_poor_runs(tmp_path, kinds, sentence, positions):
 
 
 def test_run_without_truth_invents_nothing(tmp_path):
-    (tmp_path / 'precision_recall.png').write_bytes(b'of an earlier run')
     page = Page(write(without_truth(made_run('RRMRR')), tmp_path))
     assert 'no truth was given' in page.text
     assert 'No threshold can be advised' in page.text

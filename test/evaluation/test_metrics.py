@@ -30,7 +30,7 @@ def test_recall_agrees_with_counting(seed):
         hits = sum(
             bool(set(row[:k]) & set(true)) for row, true in zip(rows, positives, strict=True)
         )
-        assert recall == pytest.approx(hits / 80, abs=1e-9)
+        assert recall == pytest.approx(hits / 80, rel=0, abs=1e-9)
 
 
 def test_recall_refuses_nonsense():
@@ -71,11 +71,11 @@ def test_the_curve_agrees_with_scikit_learn(seed, ties):
     similarity, true = scores(seed, ties=ties)
     curve = precision_recall(similarity, true, num_with_truth=int(true.sum()))
     precision, recall, thresholds = precision_recall_curve(true, similarity)
-    np.testing.assert_allclose(curve.thresholds, thresholds[::-1], atol=1e-9)
-    np.testing.assert_allclose(curve.precision, precision[-2::-1], atol=1e-9)
-    np.testing.assert_allclose(curve.recall, recall[-2::-1], atol=1e-9)
+    np.testing.assert_allclose(curve.thresholds, thresholds[::-1], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(curve.precision, precision[-2::-1], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(curve.recall, recall[-2::-1], rtol=0, atol=1e-9)
     expected = average_precision_score(true, similarity)
-    assert curve.average_precision == pytest.approx(expected, abs=1e-9)
+    assert curve.average_precision == pytest.approx(expected, rel=0, abs=1e-9)
 
 
 @pytest.mark.parametrize('ties', [False, True])
@@ -91,7 +91,7 @@ def test_recall_at_a_precision_agrees_with_trying_every_threshold(seed, ties, pr
         if true[accepted].mean() >= precision:
             best = max(best, true[accepted].sum() / 400)
     recall, threshold = curve.best_recall(precision)
-    assert recall == pytest.approx(best, abs=1e-9)
+    assert recall == pytest.approx(best, rel=0, abs=1e-9)
     if recall:
         accepted = similarity >= threshold
         assert true[accepted].mean() >= precision

@@ -10,7 +10,7 @@ from evaluation.made_runs import answer, dropped
 
 from vpr_ros.errors import SourceError
 from vpr_ros.evaluation import results, scores
-from vpr_ros.evaluation.compare import differences, load_run
+from vpr_ros.evaluation.compare import differences, load_run, same_pictures
 from vpr_ros.evaluation.outcomes import judge
 from vpr_ros.evaluation.run import Run
 from vpr_ros.evaluation.truth import Truth
@@ -31,7 +31,7 @@ def made_run(answers, *positives):
         is_live=False,
         query_pictures=lambda _: iter(()),
         place_pictures=lambda _: iter(()),
-        description={},
+        description={'query': {'path': 'a_folder'}},
     )
 
 
@@ -45,12 +45,12 @@ def save(run, folder):
     return outcomes, numbers
 
 
-def run_with(recall, *, num=300, seed=0, first=0):
+def run_with(recall, *, num=300, seed=0):
     """A run of which a share is right, in stretches of ten."""
     stretches = np.random.default_rng(seed).permutation(num // 10) < recall * num // 10
     good = np.repeat(stretches, 10)
     return made_run(
-        [replace(answer(first + i, (1 if ok else 9, 0.9)), latency_s=0.01) for i, ok in
+        [replace(answer(i, (1 if ok else 9, 0.9)), latency_s=0.01) for i, ok in
          enumerate(good)],
         *[[1]] * num,
     )  # fmt: skip
@@ -74,7 +74,7 @@ def test_outcomes_come_back_as_they_were(tmp_path):
     assert metrics['recall@1'] == numbers['recall@1']
     assert metrics['num_answered'] == 3 and metrics['num_judged'] == 3
     assert metrics['latency_ms']['total']['p99'] == pytest.approx(10)
-    assert metrics['intervals']['recall@1'][0] <= metrics['recall@1']
+    assert metrics['intervals']['recall@1'] == [None, None]  # four pictures are too few
     assert 'a rule' in metrics['protocol']
 
 
@@ -100,7 +100,7 @@ def test_the_same_pictures_are_compared_in_pairs(tmp_path):
     better = [answer(i, (1 if row == 1 or i % 12 == 0 else 9, 0.9)) for i, row in enumerate(ranks)]
     save(base, tmp_path / 'a')
     save(made_run(better, *[[1]] * 300), tmp_path / 'b')
-    save(run_with(0.65, seed=7, first=1000), tmp_path / 'c')
+    save(replace(run_with(0.65, seed=7), description={'query': {'path': 'c'}}), tmp_path / 'c')
     a, b, c = (load_run(tmp_path / name) for name in 'abc')
     paired = differences(a, b)['recall@1']
     assert paired.difference == pytest.approx(b.metrics['recall@1'] - a.metrics['recall@1'])
@@ -123,7 +123,26 @@ def test_folders_that_are_no_results(tmp_path):
         load_run(tmp_path)
     save(run_with(0.5), tmp_path)
     table = (tmp_path / 'queries.csv').read_text().splitlines()
-    (tmp_path / 'queries.csv').write_text('\n'.join([table[0], table[1].replace('300', 'x')]))
     (tmp_path / 'queries.csv').write_text('\n'.join([table[0], ',,nine,']))
     with pytest.raises(SourceError, match='damaged'):
         load_run(tmp_path)
+    (tmp_path / 'queries.csv').write_text('\n'.join(table[:8]))
+    with pytest.raises(SourceError, match='has 7 rows for 300 pictures: cut off'):
+        load_run(tmp_path)
+    (tmp_path / 'queries.csv').write_text('\n'.join([*table[:8], table[8][:9]]))
+    with pytest.raises(SourceError, match='damaged'):
+        load_run(tmp_path)
+
+
+def test_pictures_of_the_same_names_need_not_be_the_same(tmp_path):
+    save(run_with(0.5), tmp_path / 'a')
+    other = replace(run_with(0.5), description={'query': {'path': 'another_folder'}})
+    save(other, tmp_path / 'b')
+    assert not same_pictures(*(load_run(tmp_path / name) for name in 'ab'))
+
+
+def test_runs_too_short_for_an_interval_are_not_compared_surely(tmp_path):
+    save(made_run([answer(0, (1, 0.9))], [1]), tmp_path / 'a')
+    save(made_run([answer(0, (9, 0.9))], [1]), tmp_path / 'b')
+    found = differences(*(load_run(tmp_path / name) for name in 'ab'))['recall@1']
+    assert found.difference == -1.0 and np.isnan(found.low) and not found.exceeds_noise

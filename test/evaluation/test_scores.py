@@ -9,6 +9,7 @@ from vpr_ros.evaluation.scores import (
     coverage,
     finite,
     intervals,
+    number_names,
     numbers,
     recall_at,
     resamples,
@@ -99,12 +100,25 @@ def test_unjudged_but_accepted_is_a_fix():
 
 
 def test_segments_hold_every_picture_once_in_order():
-    for num in (1, 7, 30, 613):
+    for num, count in ((30, 10), (45, 15), (90, 30), (613, 30)):
         parts = segments(num)
         np.testing.assert_array_equal(np.concatenate(parts), np.arange(num))
-        assert len(parts) == min(num, 30)
+        assert len(parts) == count
+    assert segments(29) == [] and list(resamples(29)) == []
     assert all(len(rows) == 60 for rows in resamples(60))
     assert any((a != b).any() for a, b in zip(resamples(60), resamples(60, seed=1), strict=True))
+
+
+def test_names_of_numbers_are_those_that_a_run_has():
+    found = numbers(random_outcomes(40, seed=1), threshold=0.5, only_mapped=False)
+    assert number_names() == list(found)
+
+
+def test_where_all_resamples_agree_there_is_no_interval():
+    outcomes = random_outcomes(100, seed=1)
+    object.__setattr__(outcomes, 'rank', np.ones(100, np.int32))
+    found = intervals(outcomes, threshold=0.5, only_mapped=False)
+    assert np.isnan(found['recall@1']).all() and np.isfinite(found['coverage']).all()
 
 
 def test_intervals_hold_the_number_and_shrink_with_the_run():

@@ -6,9 +6,9 @@ from evaluation.made_runs import answer
 from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.pairs import read_pairs
 from vpr_ros.evaluation.truth import (
+    PositivesByPose,
     Track,
     positives_by_order,
-    positives_by_pose,
     track_of,
     truth_by_order,
     truth_by_pose,
@@ -48,7 +48,7 @@ def test_positives_by_pose_agree_with_measuring_each():
         quaternions = rng.normal(size=(num, 4))
         quaternions /= np.linalg.norm(quaternions, axis=1, keepdims=True)
         tracks.append(Track(rng.uniform(0, 10, (num, 3)), quaternions))
-    found = positives_by_pose(*tracks, within_m=5.0, within_deg=90.0)
+    found = PositivesByPose(*tracks, within_m=5.0, within_deg=90.0)
     assert sum(map(len, found)) > 50
     for query, rows in enumerate(found):
         expected = []
@@ -66,28 +66,28 @@ def test_positives_need_both_distance_and_angle():
         np.array([yaw_quaternion(d) for d in (0, 29, 0, 31)]),
     )
     query = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
-    (rows,) = positives_by_pose(query, places, within_m=8.0, within_deg=30.0)
+    (rows,) = PositivesByPose(query, places, within_m=8.0, within_deg=30.0)
     assert rows.tolist() == [0, 1]
 
 
 def test_a_quaternion_and_its_negative_are_one_orientation():
     places = Track(np.zeros((1, 3)), -yaw_quaternion(10)[None])
     query = Track(np.zeros((1, 3)), yaw_quaternion(10)[None])
-    (rows,) = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    (rows,) = PositivesByPose(query, places, within_m=1.0, within_deg=5.0)
     assert rows.tolist() == [0]
 
 
 def test_an_unknown_orientation_is_not_compared_but_an_unknown_position_matches_nothing():
     places = Track(np.array([[0.0, 0, 0], [np.nan] * 3]), np.full((2, 4), np.nan))
     query = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
-    (rows,) = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    (rows,) = PositivesByPose(query, places, within_m=1.0, within_deg=5.0)
     assert rows.tolist() == [0]
 
 
 def test_a_picture_taken_nobody_knows_where_has_no_truth():
     places = Track(np.zeros((1, 3)), yaw_quaternion(0)[None])
     query = Track(np.array([[np.nan] * 3, [0.0, 0, 0]]), np.full((2, 4), np.nan))
-    unknown, known = positives_by_pose(query, places, within_m=1.0, within_deg=5.0)
+    unknown, known = PositivesByPose(query, places, within_m=1.0, within_deg=5.0)
     assert unknown is None
     assert known.tolist() == [0]
 
@@ -95,8 +95,17 @@ def test_a_picture_taken_nobody_knows_where_has_no_truth():
 def test_places_without_a_position_are_never_right():
     places = track([0.0, 0.0])
     places.positions[0] = np.nan
-    (rows,) = positives_by_pose(track([0.0]), places, within_m=1, within_deg=30)
+    (rows,) = PositivesByPose(track([0.0]), places, within_m=1, within_deg=30)
     assert rows.tolist() == [1]
+
+
+def test_heights_of_gnss_are_not_compared():
+    high = track([0.0])
+    high.positions[0, 2] = 40.0
+    truth = truth_by_pose(high, track([0.0]), within_m=5, within_deg=30, horizontal=True)
+    assert truth.positives[0].tolist() == [0] and 'on the horizontal' in truth.rule
+    with pytest.raises(SourceError):
+        truth_by_pose(high, track([0.0]), within_m=5, within_deg=30)
 
 
 def test_a_growing_map_has_only_what_it_had():
@@ -160,8 +169,10 @@ def test_pairs_of_pictures(tmp_path):
 @pytest.mark.parametrize(
     ('text', 'message'),
     [
-        ('a,b\n', 'columns query, reference, not a, b'),
-        ('', 'not empty'),
+        ('a,b\n', 'columns query, reference; it has a, b'),
+        ('', 'it has nothing'),
+        ('query,reference\n', 'names no pair'),
+        ('query,reference\nq0\n', 'line 2: 1 values, not 2'),
         ('query,reference\nq0,r9\n', r"line 2: no picture is called 'r9' \(such as r0\)"),
         ('query,reference\nq0,r0\nq7,r0\n', "line 3: no picture is called 'q7'"),
     ],

@@ -13,7 +13,7 @@ import numpy as np
 from vpr_ros.benchmarks.assembly import subfolder
 from vpr_ros.benchmarks.retrieval_set import RetrievalSet, pictures_of
 from vpr_ros.errors import SourceError
-from vpr_ros.evaluation.truth import Track, positives_by_pose
+from vpr_ros.evaluation.truth import PositivesByPose, Track
 from vpr_ros.picture_folder import PictureFolder
 from vpr_ros.pose_files import read_poses
 from vpr_ros.pose_lookup import lookup_in_table
@@ -61,7 +61,7 @@ def revisit_set(
             f'{lookup.coverage()}'
         )
     track = Track(np.array(positions), np.array(orientations))
-    near = positives_by_pose(track, track, within_m=radius_m, within_deg=angle_deg)
+    near = PositivesByPose(track, track, within_m=radius_m, within_deg=angle_deg)
     earlier = np.searchsorted(numbers, np.array(numbers) - apart)  # how many are old enough
     truth = [
         rows[rows < count] for rows, count in zip(near, earlier, strict=True) if rows is not None

@@ -54,8 +54,8 @@ def above_zero(text: str) -> float:
 
 
 def similarity(text: str) -> float:
-    """Read a cosine similarity, -1 to 1."""
-    return _within(text, float, -1.0, 1.0, 'a number from -1 to 1')
+    """Read a cosine similarity, above -1, which means the model's own threshold, to 1."""
+    return _within(text, float, math.nextafter(-1.0, 1.0), 1.0, 'a number above -1, to 1')
 
 
 def _within(

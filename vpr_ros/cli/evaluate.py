@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import add_bag_options, not_negative, similarity
-from vpr_ros.cli.evaluate_results import add_output_options, finish
+from vpr_ros.cli.evaluate_results import add_output_options, check_output, finish
 from vpr_ros.cli.pose_options import poses_from_bag, poses_from_file
 from vpr_ros.cli.run_description import (
     describe,
@@ -21,6 +21,7 @@ from vpr_ros.cli.run_description import (
     short_name,
 )
 from vpr_ros.cli.truth_options import (
+    Judge,
     add_apart_options,
     add_truth_options,
     apart_of,
@@ -67,6 +68,9 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     add_apart_options(against)
     pictures = parser.add_argument_group('pictures of a bag')
     add_bag_options(pictures, several=True)
+    parser.add_argument(
+        '--skip-unreadable', action='store_true', help='leave damaged pictures out, do not stop'
+    )
     _add_reference_options(parser)
     add_truth_options(parser)
     recognizer = parser.add_argument_group('the recognizer')
@@ -94,12 +98,12 @@ def _add_reference_options(parser: argparse.ArgumentParser) -> None:
         '--reference-pose-topic', metavar='TOPIC', help='the same (default: as --pose-topic)'
     )
     group.add_argument(
-        '--min-distance', type=not_negative, default=1.0, metavar='METRES',
-        help='with poses, a place every so many metres (default %(default)s)',
+        '--min-distance', type=not_negative, metavar='METRES',
+        help='with poses, a place every so many metres (default 1.0)',
     )  # fmt: skip
     group.add_argument(
-        '--min-angle', type=not_negative, default=20.0, metavar='DEGREES',
-        help='or whenever the camera turned so far (default %(default)s)',
+        '--min-angle', type=not_negative, metavar='DEGREES',
+        help='or whenever the camera turned so far (default 20)',
     )  # fmt: skip
 
 
@@ -159,16 +163,21 @@ def run(args: argparse.Namespace) -> int:
 
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that the chosen kind of evaluation would not look at."""
-    if args.reference is None:
-        for name in ('reference_topic', 'reference_poses', 'reference_pose_topic'):
-            if getattr(args, name) is not None:
-                raise SourceError(f'--{name.replace("_", "-")} is for --reference')
+    check_output(args)
+    of_poses = ('reference_poses', 'reference_pose_topic', 'min_distance', 'min_angle')
+    for name in ('reference_topic', *of_poses):
+        if args.reference is None and getattr(args, name) is not None:
+            raise SourceError(f'--{name.replace("_", "-")} is for --reference')
+    by_poses = args.poses is not None or args.pose_topic is not None
+    for name in of_poses:
+        if not by_poses and getattr(args, name) is not None:
+            raise SourceError(
+                f'--{name.replace("_", "-")} needs --poses or --pose-topic beside it'
+            )
     if not args.own_past and (args.apart is not None or args.apart_pictures is not None):
         raise SourceError('--apart and --apart-pictures are for --own-past')
     if args.own_past and (args.tolerance is not None or args.pairs is not None):
         raise SourceError('--tolerance and --pairs compare two traverses; --own-past needs poses')
-    if args.out.exists() and not args.out.is_dir():
-        raise SourceError(f'{args.out} (--out) is a file, and results need a folder')
 
 
 def _title(args: argparse.Namespace) -> str:
@@ -189,8 +198,9 @@ def _ask_map(
 
     place_map = PlaceMap.load(args.map, model=extractor.info.ref)
     judge = judge_of_map(args, query, place_map)
+    _check_early(judge, query)
     recognizer.place_map = place_map
-    answers = answer_queries(query, recognizer)
+    answers = answer_queries(query, recognizer, skip_unreadable=args.skip_unreadable)
     return _Asked(
         answers,
         judge.truth(answers, place_map),
@@ -198,7 +208,7 @@ def _ask_map(
         lambda rows: keyframes_of(place_map, rows),
         {
             'map': describe_map(place_map),
-            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
+            'truth': describe_truth(judge),
         },
     )
 
@@ -227,10 +237,13 @@ def _ask_reference(
             f'{args.reference} has no poses that those of the query could be compared with: give '
             '--reference-poses or --reference-pose-topic'
         )
+    _check_early(judge, query, reference)
+    defaults = BuildOptions()
     options = BuildOptions(
         picture_height=_KEYFRAME_HEIGHT,
-        min_distance_m=args.min_distance,
-        min_angle_deg=args.min_angle,
+        min_distance_m=_given(args.min_distance, defaults.min_distance_m),
+        min_angle_deg=_given(args.min_angle, defaults.min_angle_deg),
+        skip_unreadable=args.skip_unreadable,
     )
     by_pose = judge.kind == 'pose'
     report = build_map(
@@ -239,10 +252,10 @@ def _ask_reference(
     row_of_picture = np.full(report.num_frames, -1)
     row_of_picture[report.pictures] = np.arange(len(report.pictures))
     recognizer.place_map = report.place_map
-    answers = answer_queries(query, recognizer)
+    answers = answer_queries(query, recognizer, skip_unreadable=args.skip_unreadable)
     names = [frame.name for frame in reference.frames()] if judge.kind == 'pairs' else []
     truth = judge.truth(answers, report.place_map, row_of_picture=row_of_picture, names=names)
-    spacing = {'min_distance_m': args.min_distance, 'min_angle_deg': args.min_angle}
+    spacing = {'min_distance_m': options.min_distance_m, 'min_angle_deg': options.min_angle_deg}
     return _Asked(
         answers,
         truth,
@@ -250,7 +263,7 @@ def _ask_reference(
         lambda rows: keyframes_of(report.place_map, rows),
         {
             'reference': describe_source(reference) | (spacing if by_pose else {}),
-            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
+            'truth': describe_truth(judge),
         },
     )
 
@@ -280,9 +293,17 @@ def _ask_own_past(
     from vpr_ros.evaluation.pictures import pictures_of_places
     from vpr_ros.sources import BagSource
 
-    judge = judge_of(args, query, takes_only_topic=isinstance(query, BagSource))
+    is_bag = isinstance(query, BagSource)
+    judge = judge_of(args, query, has_own_frame=True, takes_only_topic=is_bag)
     apart = apart_of(args, query)
-    past = answer_from_own_past(query, recognizer, apart=apart, poses=judge.poses)
+    _check_early(judge, query)
+    past = answer_from_own_past(
+        query,
+        recognizer,
+        apart=apart,
+        poses=judge.poses,
+        skip_unreadable=args.skip_unreadable,
+    )
     place_map = recognizer.place_map
     truth = judge.truth(past.answers, place_map, searched=past.searched)
     return _Asked(
@@ -292,6 +313,26 @@ def _ask_own_past(
         lambda rows: pictures_of_places(query, past.pictures, rows),
         {
             'reference': {'own_past': True, 'apart': apart.describe()},
-            'truth': describe_truth(args, judge.kind, tolerance=judge.tolerance),
+            'truth': describe_truth(judge),
         },
     )
+
+
+def _check_early(judge: Judge, query: AnySource, reference: AnySource | None = None) -> None:
+    """Refuse before minutes of work a truth that fits none of the pictures.
+
+    Of a bag, poses are looked at afterwards: its pictures cannot be listed without reading all.
+    """
+    from vpr_ros.evaluation.pairs import read_pairs
+    from vpr_ros.evaluation.truth import track_of
+    from vpr_ros.sources import BagSource
+
+    if judge.kind == 'pairs' and reference is not None:
+        names = [[frame.name for frame in source.frames()] for source in (query, reference)]
+        read_pairs(judge.args.pairs, *names, tolerance=judge.tolerance)
+    elif judge.poses is not None and not isinstance(query, BagSource):
+        track_of(list(query.frames()), judge.poses)
+
+
+def _given(value: float | None, default: float) -> float:
+    return default if value is None else value

@@ -10,7 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import not_negative, positive, tolerance
-from vpr_ros.cli.evaluate_results import add_bar_options, check_bars, judge_bars
+from vpr_ros.cli.evaluate_results import (
+    add_bar_options,
+    check_bars,
+    check_output,
+    judge_bars,
+)
 from vpr_ros.cli.run_description import command_line
 from vpr_ros.errors import SourceError
 
@@ -73,6 +78,7 @@ def run(args: argparse.Namespace) -> int:
             f'give --data, the folder of the pictures of {args.name}; `vpr evaluate benchmark '
             f'{LIST}` shows what lies in it'
         )
+    check_output(args)
     check_bars(args, [f'recall@{k}' for k in RECALL_AT])
     asked = open_benchmark(
         args.name, args.data, lists=args.lists, radius_m=args.radius, tolerance=args.tolerance

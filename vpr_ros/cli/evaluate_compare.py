@@ -59,10 +59,10 @@ def _cell(difference: Difference) -> str:
     if math.isnan(difference.difference):
         return f'{_number(difference.value):>8}'
     mark = '*' if difference.exceeds_noise else ' '
-    return (
-        f'{difference.value:8.4f}  {difference.difference:+.4f}{mark} '
-        f'({difference.low:+.4f} to {difference.high:+.4f})'
-    )
+    between = f'({difference.low:+.4f} to {difference.high:+.4f})'
+    if math.isnan(difference.low):
+        between = '(no interval)'
+    return f'{difference.value:8.4f}  {difference.difference:+.4f}{mark} {between}'
 
 
 def _number(value: float | None) -> str:

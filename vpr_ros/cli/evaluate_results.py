@@ -19,7 +19,8 @@ _SHOWN = (
     *('recall@1', 'recall@5', 'recall@10', 'recall@20', 'average_precision'),
     *('precision', 'recall', 'recall_at_100_precision', 'threshold_at_100_precision'),
     *('recall_at_99_precision', 'threshold_at_99_precision', 'coverage', 'first_fix_s'),
-    *('longest_gap_s', 'longest_gap_m', 'position_error_m.median', 'angle_error_deg.median'),
+    *('longest_gap_s', 'longest_gap_m', 'dropped'),
+    *('position_error_m.median', 'angle_error_deg.median'),
 )
 _LATER_STAGES = ('consistent', 'verified')
 _FRACTIONS = ('recall', 'precision', 'average_precision', 'coverage')
@@ -62,9 +63,8 @@ def _bar(text: str) -> tuple[str, float]:
 
 def finish(run: Run, args: argparse.Namespace) -> int:
     """Judge a run, write its files, print its numbers; return the exit status."""
-    from vpr_ros.evaluation import results, scores
+    from vpr_ros.evaluation import report, results, scores
     from vpr_ros.evaluation.outcomes import judge
-    from vpr_ros.evaluation.report import write_report
 
     outcomes = judge(run.answers, run.truth)
     only_mapped = run.truth is not None and run.truth.asks_only_mapped
@@ -78,16 +78,31 @@ def finish(run: Run, args: argparse.Namespace) -> int:
     )
     intervals = scores.intervals(outcomes, threshold=run.threshold, only_mapped=only_mapped)
     content = results.metrics(run, outcomes, numbers, intervals)
-    with results.written_into(args.out) as folder:
+    with results.written_into(args.out) as folder:  # whatever becomes of the figures
         results.write_metrics(content, folder)
         results.write_queries(run, outcomes, folder)
-        write_report(run, outcomes, numbers, intervals, folder)
     _print(content['protocol'], numbers, intervals)
-    dropped = len(outcomes) - int(outcomes.answered.sum())
-    if run.is_live:
-        print(f'{"dropped":28} {dropped} of {len(outcomes)} pictures')
-    print(f'{"report":28} {args.out / "report.html"}')
+    with results.written_into(args.out, owned=report.FILES) as folder:
+        report.write_report(run, outcomes, numbers, intervals, folder)
+    print(f'{"report":28} {args.out / report.PAGE}')
     return judge_bars(args, numbers)
+
+
+def check_output(args: argparse.Namespace) -> None:
+    """Refuse now what would fail at the end.
+
+    Raises:
+        SourceError: `--out` is a file, or a bar is for a number that no run has.
+    """
+    from vpr_ros.evaluation.scores import number_names
+
+    if args.out is not None and args.out.exists() and not args.out.is_dir():
+        raise SourceError(f'{args.out} (--out) is a file, and results need a folder')
+    later = [f'{stage}.{name}' for stage in _LATER_STAGES for name in number_names()]
+    known = [*number_names(), *later]
+    for name, _ in (*args.fail_under, *args.fail_over):
+        if name not in known:
+            raise SourceError(f'there is no {name} to judge; there is {", ".join(number_names())}')
 
 
 def check_bars(args: argparse.Namespace, names: Collection[str]) -> None:

@@ -322,7 +322,7 @@ def _finish(
                 provider=inference['provider'],
                 query=describe_source(source),
                 map=describe_map(place_map),
-                truth=describe_truth(args, judge.kind, tolerance=judge.tolerance),
+                truth=describe_truth(judge),
                 replay={'rate': args.rate, 'start_s': args.start, 'node': args.node or 'its own'},
             ),
             counts=counts,

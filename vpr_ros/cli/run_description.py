@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 from collections.abc import Mapping
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from vpr_ros import __version__
 
 if TYPE_CHECKING:
+    from vpr_ros.cli.truth_options import Judge
     from vpr_ros.model_ref import ModelRef
     from vpr_ros.place_map import PlaceMap
     from vpr_ros.sources import AnySource
@@ -83,19 +83,18 @@ def describe_map(place_map: PlaceMap) -> dict[str, Any]:
     }
 
 
-def describe_truth(args: argparse.Namespace, kind: str, *, tolerance: int) -> dict[str, Any]:
-    """Say what the answers are judged by.
-
-    Args:
-        args: With the options of `add_truth_options`.
-        kind: Of `Judge`.
-        tolerance: Likewise.
-    """
-    said: dict[str, Any] = {'kind': kind}
-    if kind == 'pose':
+def describe_truth(judge: Judge) -> dict[str, Any]:
+    """Say what the answers are judged by."""
+    args = judge.args
+    said: dict[str, Any] = {'kind': judge.kind}
+    if judge.kind == 'pose':
         said['poses'] = str(args.poses or args.pose_topic or 'the only pose topic of the bag')
+        for name in ('reference_poses', 'reference_pose_topic'):
+            if getattr(args, name, None) is not None:
+                said[name] = str(getattr(args, name))
         said |= {'within_m': args.within, 'within_deg': args.within_angle}
         said |= {'max_pose_gap_s': args.max_pose_gap, 'time_offset_s': args.time_offset}
-    elif kind in ('order', 'pairs'):
-        said['tolerance'] = tolerance
+        said['poses_left_out'] = dict(judge.left_out)
+    elif judge.kind in ('order', 'pairs'):
+        said['tolerance'] = judge.tolerance
     return said

@@ -4,8 +4,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ from vpr_ros.errors import MapError, SourceError
 if TYPE_CHECKING:
     import numpy as np
 
+    from vpr_ros.bag_poses import BagPoses
     from vpr_ros.evaluation.answers import Answer
     from vpr_ros.evaluation.offline import Apart
     from vpr_ros.evaluation.truth import Truth
@@ -62,8 +64,8 @@ def add_truth_options(parser: argparse.ArgumentParser) -> None:
     add_timing_options(group)
     group.add_argument(
         '--tolerance', type=tolerance, metavar='N',
-        help='query picture i shows place i, give or take N (default for two folders: '
-        f'{DEFAULT_TOLERANCE})',
+        help='query picture i shows what reference picture i (of a map: place i) shows, give or '
+        f'take N (default for two folders: {DEFAULT_TOLERANCE})',
     )  # fmt: skip
     group.add_argument(
         '--pairs', type=Path, metavar='CSV',
@@ -112,13 +114,17 @@ class Judge:
 
     Attributes:
         args: The options.
-        poses: Where the query pictures were taken; None: not known.
         kind: `pose`, `order`, `pairs` or `none`.
+        poses: Where the query pictures were taken; None: not known.
+        is_gnss: Whether the poses are GNSS fixes, whose heights err too much to be compared.
+        left_out: Poses of a topic that could not be used, by reason.
     """
 
     args: argparse.Namespace
-    poses: PoseLookup | None
     kind: str
+    poses: PoseLookup | None = None
+    is_gnss: bool = False
+    left_out: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def tolerance(self) -> int:
@@ -162,12 +168,18 @@ class Judge:
 
         if self.kind == 'none':
             return None
-        if row_of_picture is None:
-            row_of_picture = np.arange(len(place_map))
         if self.kind == 'order':
             indices = [answer.index for answer in answers]
+            if row_of_picture is None:
+                return truth_by_order(
+                    indices,
+                    np.arange(len(place_map)),
+                    tolerance=self.tolerance,
+                    reference='place i of the map',
+                )
             return truth_by_order(indices, row_of_picture, tolerance=self.tolerance)
         if self.kind == 'pairs':
+            assert row_of_picture is not None  # `judge_of_map` refused them
             queries = [answer.name for answer in answers]
             wanted = read_pairs(self.args.pairs, queries, names, tolerance=self.tolerance)
             rule = f'a reference that {self.args.pairs.name} names, give or take {self.tolerance}'
@@ -179,6 +191,7 @@ class Judge:
             Track(places['position'], places['orientation_xyzw']),
             within_m=self.args.within,
             within_deg=self.args.within_angle,
+            horizontal=self.is_gnss,
             searched=searched,
         )
 
@@ -188,6 +201,7 @@ def judge_of(
     source: AnySource,
     *,
     origin: np.ndarray | None = None,
+    has_own_frame: bool = False,
     takes_only_topic: bool = False,
     by_order: bool = False,
 ) -> Judge:
@@ -197,6 +211,7 @@ def judge_of(
         args: With the options of `add_truth_options`.
         source: The query pictures.
         origin: Zero of a GNSS map, as in `read_bag_poses`; None: the map has none.
+        has_own_frame: Whether the places get these very poses, so that any zero will do.
         takes_only_topic: Whether the bag's only pose topic may be taken without being named,
             because it shares the frame of the map.
         by_order: Whether order is the truth where nothing else is given.
@@ -216,18 +231,32 @@ def judge_of(
         raise SourceError(f'{" and ".join(given)} say what is right in different ways: give one')
     way = given[0] if given else ''
     if way == '--no-truth':
-        return Judge(args, None, 'none')
+        return Judge(args, 'none')
     if way == '--pairs':
-        return Judge(args, None, 'pairs')
+        return Judge(args, 'pairs')
     if way == '--poses':
-        return Judge(args, poses_from_file(args.poses, args.pose_format, source, args), 'pose')
+        return Judge(args, 'pose', poses_from_file(args.poses, args.pose_format, source, args))
     if way == '--pose-topic' or (not way and takes_only_topic):
         found = poses_from_bag(args.pose_topic, source, args, origin=origin)
         if found is not None:
-            return Judge(args, found[0], 'pose')
+            return _judge_by_topic(args, *found, knows_zero=has_own_frame or origin is not None)
     if way == '--tolerance' or by_order:
-        return Judge(args, None, 'order')
+        return Judge(args, 'order')
     raise SourceError(f'what is right for {source.path} is not known: give {_WAYS}')
+
+
+def _judge_by_topic(
+    args: argparse.Namespace, lookup: PoseLookup, found: BagPoses, *, knows_zero: bool
+) -> Judge:
+    for reason, count in found.skipped.items():
+        print(f'poses of {found.topic} left out: {count} {reason}', file=sys.stderr)
+    is_gnss = found.origin is not None
+    if is_gnss and not knows_zero:
+        raise SourceError(
+            f'{found.topic} has GNSS fixes, and the map has no zero on earth to compare them '
+            'with: build it from a NavSatFix topic, or name another pose topic'
+        )
+    return Judge(args, 'pose', lookup, is_gnss, dict(found.skipped))
 
 
 def judge_of_map(args: argparse.Namespace, source: AnySource, place_map: PlaceMap) -> Judge:

@@ -24,7 +24,7 @@ from vpr_ros.demo.renderer import Camera
 from vpr_ros.demo.sequence import paint_town
 from vpr_ros.demo.town import make_town
 from vpr_ros.errors import SourceError
-from vpr_ros.evaluation.truth import Track, positives_by_order, positives_by_pose
+from vpr_ros.evaluation.truth import PositivesByPose, Track, positives_by_order
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import BuildOptions, build_map
 from vpr_ros.place_map import PlaceMap
@@ -223,7 +223,7 @@ def _is_own(source: BagSource) -> bool:
 
 def _positives(track: Track, place_map: PlaceMap) -> list[np.ndarray | None]:
     places = Track(place_map.places['position'], place_map.places['orientation_xyzw'])
-    return positives_by_pose(track, places, within_m=WITHIN_M, within_deg=WITHIN_DEG)
+    return list(PositivesByPose(track, places, within_m=WITHIN_M, within_deg=WITHIN_DEG))
 
 
 def _truth_by_pose() -> str:

@@ -15,8 +15,9 @@ from typing import Any
 
 import numpy as np
 
+from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.outcomes import Outcomes
-from vpr_ros.evaluation.results import read_metrics, read_outcomes
+from vpr_ros.evaluation.results import QUERIES, read_metrics, read_outcomes
 from vpr_ros.evaluation.scores import INTERVALS_OF, interval, numbers, resamples
 
 
@@ -73,23 +74,32 @@ def load_run(folder: Path) -> SavedRun:
     """
     metrics = read_metrics(folder)
     names, outcomes = read_outcomes(folder)
+    if len(names) != metrics['num_queries']:
+        raise SourceError(
+            f'{folder / QUERIES} has {len(names)} rows for {metrics["num_queries"]} pictures: cut '
+            'off? Evaluate again'
+        )
     return SavedRun(folder, metrics, names, outcomes)
 
 
 def same_pictures(first: SavedRun, other: SavedRun) -> bool:
-    """Tell whether two runs asked for the same pictures in the same order."""
-    return list(first.names) == list(other.names)
+    """Tell whether two runs asked for the same pictures in the same order: not by names alone."""
+    paths = [run.metrics['query']['path'] for run in (first, other)]
+    return list(first.names) == list(other.names) and paths[0] == paths[1]
+
+
+COMPARED = (*INTERVALS_OF, 'recall_at_100_precision', 'recall_at_99_precision')
 
 
 def differences(first: SavedRun, other: SavedRun) -> dict[str, Difference]:
-    """Compare a run with the first, in each of `INTERVALS_OF`."""
+    """Compare a run with the first, in each of `COMPARED`; without an interval where none is."""
     paired = same_pictures(first, other)
-    drawn = zip(_drawn(first, seed=0), _drawn(other, seed=0 if paired else 1), strict=True)
+    drawn = zip(_drawn(first, seed=0), _drawn(other, seed=0 if paired else 1), strict=False)
     gaps = [{name: b[name] - a[name] for name in INTERVALS_OF} for a, b in drawn]
     found = {}
-    for name in INTERVALS_OF:
+    for name in COMPARED:
         values = [_number(run.metrics.get(name)) for run in (first, other)]
-        low, high = interval([gap[name] for gap in gaps])
+        low, high = interval([gap.get(name, np.nan) for gap in gaps])
         found[name] = Difference(values[1], values[1] - values[0], low, high)
     return found
 

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vpr_ros.evaluation.truth import Positives
+
 CELLS = 1000  # a side at most
 _PLACES_AT_ONCE = 8192
 _PICTURES_AT_ONCE = 1024
@@ -50,9 +52,7 @@ def similarity_cells(
     return pooled
 
 
-def truth_cells(
-    positives: Sequence[np.ndarray | None], num_places: int, *, cells: int = CELLS
-) -> np.ndarray:
+def truth_cells(positives: Positives, num_places: int, *, cells: int = CELLS) -> np.ndarray:
     """Mark the cells with a pair that is right.
 
     Args:

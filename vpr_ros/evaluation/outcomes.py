@@ -112,15 +112,21 @@ def judge(answers: Sequence[Answer], truth: Truth | None) -> Outcomes:
     num = len(answers)
     if truth is not None and len(truth.positives) != num:
         raise ValueError(f'{num} pictures were answered, truth is of {len(truth.positives)}')
-    positives = (None,) * num if truth is None else truth.positives
+    judged, mapped, rank = np.zeros(num, bool), np.zeros(num, bool), np.zeros(num, np.int32)
+    for i in range(num if truth is not None else 0):
+        assert truth is not None
+        right = truth.positives[i]
+        judged[i] = right is not None
+        mapped[i] = right is not None and len(right) > 0
+        rank[i] = _rank(answers[i], right)
     errors = np.array([_pose_error(answers[i], truth, i) for i in range(num)]).reshape(num, 2)
     best = [_best(answer) for answer in answers]
     return Outcomes(
         stamp_ns=np.array([answer.stamp_ns for answer in answers], np.int64),
         status=np.array([_status(answer) for answer in answers], np.int8),
-        judged=np.array([rows is not None for rows in positives], bool),
-        mapped=np.array([rows is not None and len(rows) > 0 for rows in positives], bool),
-        rank=np.array([_rank(*pair) for pair in zip(answers, positives, strict=True)], np.int32),
+        judged=judged,
+        mapped=mapped,
+        rank=rank,
         similarity=np.array([pair[0] for pair in best], np.float64),
         probability=np.array([pair[1] for pair in best], np.float64),
         position_error_m=errors[:, 0],
@@ -144,9 +150,8 @@ def _best(answer: Answer) -> tuple[float, float]:
 def _rank(answer: Answer, positives: np.ndarray | None) -> int:
     if positives is None or answer.recognition is None:
         return 0
-    right = set(positives.tolist())
-    rows = (match.row for match in answer.recognition.matches)
-    return next((rank for rank, row in enumerate(rows, 1) if row in right), 0)
+    found = np.isin([match.row for match in answer.recognition.matches], positives)
+    return int(found.argmax()) + 1 if found.any() else 0
 
 
 def _pose_error(answer: Answer, truth: Truth | None, number: int) -> tuple[float, float]:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,31 +33,35 @@ def read_pairs(
 
     Raises:
         FileNotFoundError: There is no such file.
-        SourceError: Other columns, or a name that no picture has.
+        SourceError: Other columns, a name that no picture has, or no pair at all.
     """
-    with path.open(newline='', encoding='utf-8') as file:
-        rows = csv.DictReader(file)
-        if rows.fieldnames is None or list(rows.fieldnames) != COLUMNS:
-            raise SourceError(
-                f'{path} must be a CSV file with the columns {", ".join(COLUMNS)}, not '
-                f'{", ".join(rows.fieldnames or ()) or "empty"}'
-            )
-        number_of = {name: number for number, name in enumerate(references)}
-        found: dict[str, set[int]] = {}
-        for line, row in enumerate(rows, 2):
-            right = found.setdefault(_known(row['query'], queries, path, line), set())
-            if row['reference']:
-                number = number_of[_known(row['reference'], references, path, line)]
-                right.update(range(max(0, number - tolerance), number + tolerance + 1))
-    last = len(references)
-    return [
-        np.array(sorted(n for n in found[name] if n < last), np.int64) if name in found else None
-        for name in queries
-    ]
+    with path.open(newline='', encoding='utf-8-sig') as file:
+        rows = list(csv.reader(file))
+    if not rows or rows[0] != COLUMNS:
+        found_columns = ', '.join(rows[0]) if rows else 'nothing'
+        raise SourceError(
+            f'{path} must be a CSV file with the columns {", ".join(COLUMNS)}; it has '
+            f'{found_columns}'
+        )
+    query_numbers = {name: number for number, name in enumerate(queries)}
+    reference_numbers = {name: number for number, name in enumerate(references)}
+    found: list[set[int] | None] = [None] * len(queries)
+    for line, row in enumerate(rows[1:], 2):
+        if len(row) != len(COLUMNS):
+            raise SourceError(f'{path}, line {line}: {len(row)} values, not {len(COLUMNS)}')
+        query = _number(row[0], query_numbers, path, line)
+        right = found[query] = found[query] or set()
+        if row[1]:
+            number = _number(row[1], reference_numbers, path, line)
+            last = min(number + tolerance, len(references) - 1)
+            right.update(range(max(0, number - tolerance), last + 1))
+    if all(right is None for right in found):
+        raise SourceError(f'{path} names no pair')
+    return [None if right is None else np.array(sorted(right), np.int64) for right in found]
 
 
-def _known(name: str, names: Sequence[str], path: Path, line: int) -> str:
-    if name not in names:
-        some = f'such as {names[0]}' if names else 'there are none'
+def _number(name: str, numbers: Mapping[str, int], path: Path, line: int) -> int:
+    if name not in numbers:
+        some = f'such as {next(iter(numbers))}' if numbers else 'there are none'
         raise SourceError(f'{path}, line {line}: no picture is called {name!r} ({some})')
-    return name
+    return numbers[name]

@@ -54,6 +54,8 @@ def keyframes_of(place_map: PlaceMap, rows: Collection[int]) -> Iterator[tuple[i
         name = place_map.images[row]
         if name and place_map.directory is not None:
             path = place_map.directory / name
+            if not path.resolve().is_relative_to(place_map.directory.resolve()):
+                continue  # nothing outside the map gets into a report
             try:
                 yield row, read_picture(path)
             except FileNotFoundError:

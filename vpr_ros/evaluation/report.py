@@ -38,6 +38,7 @@ _TITLES = {
     'similarity_matrix': 'Every picture against every place',
     'latency': 'How long it took',
 }
+FILES = (PAGE, *(f'{name}.png' for name in _TITLES))  # that a report may have
 _STATUSES = {DROPPED: 'dropped', **{int(status): status.name.lower() for status in Status}}
 
 
@@ -55,7 +56,7 @@ def write_report(
         outcomes: The same, judged.
         numbers: As `scores.numbers` returns them.
         intervals: As `scores.intervals` returns them.
-        out: Folder, made if there is none. What an earlier report left there is replaced.
+        out: Folder, made if there is none.
 
     Returns:
         The files written: the page, then the figures.
@@ -111,7 +112,6 @@ def _draw_all(
         try:
             drawn[name] = draw(path)
         except CannotDrawError as reason:
-            path.unlink(missing_ok=True)  # an earlier run's would be taken for this one's
             drawn[name] = reason
     return drawn
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,6 +29,7 @@ from vpr_ros.recognizer import Status
 SCHEMA_VERSION = '1'
 METRICS, QUERIES = 'metrics.json', 'queries.csv'
 _DROPPED = 'DROPPED'
+_REQUIRED = ('protocol', 'threshold', 'asks_only_mapped', 'query', 'num_queries')
 _NUMBERS = (
     'similarity',
     'probability',
@@ -158,8 +159,11 @@ def read_metrics(folder: Path) -> dict[str, Any]:
     found = (content.get('schema_version'), content.get('kind')) if type(content) is dict else ()
     if found != (SCHEMA_VERSION, 'run'):
         raise SourceError(
-            f'{path} is no run of schema {SCHEMA_VERSION} (it says {found}); evaluate again'
+            f'{path} is no run of schema {SCHEMA_VERSION} (it says {found}); `vpr evaluate` makes '
+            'one (of a benchmark there is none)'
         )
+    if missing := [key for key in _REQUIRED if key not in content]:
+        raise SourceError(f'{path} lacks {", ".join(missing)}; evaluate again')
     return content
 
 
@@ -173,7 +177,8 @@ def read_outcomes(folder: Path) -> tuple[list[str], Outcomes]:
     path = _existing(folder / QUERIES)
     try:
         with path.open(newline='', encoding='utf-8') as file:
-            rows = list(csv.DictReader(file))
+            header, *lines = csv.reader(file)
+        rows = [dict(zip(header, line, strict=True)) for line in lines]
         return [row['name'] for row in rows], Outcomes(
             stamp_ns=np.array([int(row['stamp_ns']) for row in rows], np.int64),
             status=np.array([_status(row['status']) for row in rows], np.int8),
@@ -183,7 +188,7 @@ def read_outcomes(folder: Path) -> tuple[list[str], Outcomes]:
             **{name: np.array([_number(row[name]) for row in rows]) for name in _NUMBERS},
         )
     except (KeyError, ValueError) as error:
-        raise SourceError(f'{path} is damaged ({error}); evaluate again') from error
+        raise SourceError(f'{path} is damaged ({error!r}); evaluate again') from error
 
 
 def _existing(path: Path) -> Path:
@@ -201,16 +206,22 @@ def _number(text: str) -> float:
 
 
 @contextmanager
-def written_into(out: Path) -> Iterator[Path]:
+def written_into(out: Path, *, owned: Collection[str] = ()) -> Iterator[Path]:
     """Give an empty folder to fill; when the block ends without error its files move to `out`.
 
     Files of the same name are replaced, others in `out` stay. After an error nothing is there
     that was not there before.
+
+    Args:
+        out: The folder for results.
+        owned: Names that are ours: what an earlier run left under them is removed.
     """
     out.parent.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=f'.{out.name}.', dir=out.parent) as scratch:
         folder = Path(scratch)
         yield folder
         out.mkdir(exist_ok=True)
+        for name in set(owned) - {path.name for path in folder.iterdir()}:
+            (out / name).unlink(missing_ok=True)
         for path in sorted(folder.iterdir()):
             path.replace(out / path.name)

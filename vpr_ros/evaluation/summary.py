@@ -60,10 +60,13 @@ def headline(run: Run, outcomes: Outcomes, numbers: Numbers, intervals: Interval
             f'{accepted} of {num} pictures were accepted.',
             'Whether rightly is not known: it is not known of any picture which places are right.',
         ]
-    return [
+    sentences = [
         _recall_sentence(numbers, intervals),
         _operating_sentence(run, outcomes, numbers, intervals),
     ]
+    if answered < num:
+        sentences.append(f'{num - answered} of {num} pictures were dropped and never looked at.')
+    return sentences
 
 
 def _recall_sentence(numbers: Numbers, intervals: Intervals) -> str:
@@ -89,12 +92,12 @@ def _operating_sentence(
     )
     if not math.isnan(numbers['precision']):
         sentence += (
-            f'; {percent(numbers["precision"])} of these are right'
+            f'; {percent(numbers["precision"])} of those judged are right'
             f'{_in_brackets(intervals, "precision")}'
         )
     if not math.isnan(numbers['recall']):
         sentence += (
-            f'. That finds {percent(numbers["recall"])} of the pictures whose place is in the map'
+            f'. That finds {percent(numbers["recall"])} of the answered pictures of mapped places'
             f'{_in_brackets(intervals, "recall")}'
         )
     return f'{sentence}.'
