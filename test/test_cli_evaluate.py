@@ -153,16 +153,17 @@ def test_runs_are_compared(folders, tiny_model, capsys):
 # Bags
 
 
-def drive(path, pictures, *, storage='mcap', x0=0.0, gnss=False, topic='/camera'):
+def drive(path, pictures, *, x0=0.0, gnss=False, lost=()):
     """A bag of a straight drive, a picture a metre; odometry twice a second, between them."""
-    with BagWriter(path, storage) as bag:
+    with BagWriter(path) as bag:
         for i, rgb in enumerate(pictures):
-            bag.add_compressed(topic, png(rgb), T0 + i * NS, 'camera')
+            bag.add_compressed('/camera', png(rgb), T0 + i * NS, 'camera')
             for half in (0, 1):
                 stamp, x = T0 + i * NS + half * NS // 2, x0 + i + half / 2
                 if gnss:
                     degrees = x / 111_200  # of latitude
-                    bag.add_navsatfix('/fix', (48 + degrees, 11.0, 500.0), stamp)
+                    status = -1 if 2 * i + half in lost else 0
+                    bag.add_navsatfix('/fix', (48 + degrees, 11.0, 500.0), stamp, status=status)
                 else:
                     bag.add_odometry('/odom', [x, 0, 0], UPRIGHT, stamp)
     return path
@@ -213,7 +214,7 @@ def test_odometry_that_nobody_named_is_no_truth(tmp_path, tiny_model, textured_p
 def test_gnss_shares_its_frame_by_nature(tmp_path, tiny_model, textured_pictures):
     pictures = textured_pictures(20)
     reference = drive(tmp_path / 'reference', pictures, gnss=True)
-    query = drive(tmp_path / 'query', pictures[5:15], x0=5.0, gnss=True)
+    query = drive(tmp_path / 'query', pictures[5:15], x0=5.0, gnss=True, lost=(3, 4))
     assert main(['map', 'build', str(reference), '--out', str(tmp_path / 'map'), '--model',
                  str(tiny_model), '--min-distance', '0.5']) == 0  # fmt: skip
     assert run('--bag', query, '--map', tmp_path / 'map', '--out', tmp_path / 'out',
@@ -221,6 +222,7 @@ def test_gnss_shares_its_frame_by_nature(tmp_path, tiny_model, textured_pictures
     metrics = metrics_in(tmp_path / 'out')
     assert metrics['recall@1'] == 1.0
     assert metrics['position_error_m.median'] == pytest.approx(0, abs=0.01)
+    assert metrics['truth']['poses_left_out'] == {'without a fix': 2}
 
 
 def test_a_second_bag_makes_the_map(tmp_path, tiny_model, textured_pictures):
@@ -291,7 +293,7 @@ def test_several_cameras_are_one_run(tmp_path, tiny_model, textured_pictures):
     with BagWriter(tmp_path / 'bag') as bag:
         for i in range(10):
             bag.add_image('/left', pictures[i], T0 + i * NS, 'left')
-            bag.add_image('/right', pictures[10 + i], T0 + i * NS + 1000, 'right')
+            bag.add_image('/right', pictures[10 + i], T0 + i * NS, 'right')
             bag.add_odometry('/odom', [2.0 * i, 0, 0], UPRIGHT, T0 + i * NS)
         bag.add_odometry('/odom', [20.0, 0, 0], UPRIGHT, T0 + 10 * NS)
     both = ['--topic', '/left', '--topic', '/right']
@@ -342,6 +344,22 @@ def test_every_kind_of_pose_file(folders, tiny_model, kind):
     metrics = metrics_in(folders / 'out')
     assert metrics['recall@1'] == pytest.approx(11 / 12)
     assert metrics['position_error_m.max'] == pytest.approx(0)
+
+
+def test_poses_of_another_clock_and_their_gaps(tmp_path, tiny_model, textured_pictures):
+    bag = drive(tmp_path / 'bag', textured_pictures(10))
+    built(bag, tiny_model, tmp_path / 'map')
+    poses = tmp_path / 'poses.txt'
+    stamps = [T0 // NS + 100 + i for i in range(10) if i not in (4, 5, 6)]
+    poses.write_text('\n'.join(f'{s} {s - T0 // NS - 100} 0 0 0 0 0 1' for s in stamps))
+    common = ['--bag', bag, '--map', tmp_path / 'map', '--poses', poses, '--time-offset', 100,
+              '--within', 0.5, '--out', tmp_path / 'out', '--model', tiny_model]  # fmt: skip
+    assert run(*common) == 0
+    metrics = metrics_in(tmp_path / 'out')
+    assert (metrics['num_judged'], metrics['recall@1']) == (7, 1.0)
+    assert run(*common, '--max-pose-gap', 4) == 0
+    metrics = metrics_in(tmp_path / 'out')
+    assert (metrics['num_judged'], metrics['recall@1']) == (10, 1.0)
 
 
 @pytest.fixture(params=['tum_fr1_desk', 'gardens_point'])

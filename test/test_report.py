@@ -7,6 +7,7 @@ import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -18,6 +19,7 @@ from vpr_ros.evaluation import figures, gallery, matrix, report, scores, summary
 from vpr_ros.evaluation.outcomes import Verdict, judge
 from vpr_ros.evaluation.report import PAGE_BYTES, write_report
 
+KEPT = Path(__file__).resolve().parents[1] / 'test_output'  # for people to look at
 FIGURES = ('route', 'precision_recall', 'similarity', 'similarity_matrix', 'latency')
 MIXED = 'RRRRWRRRMMRRURRJRRDRRRWRBRRR'
 
@@ -86,6 +88,7 @@ def test_page_says_what_counts(tmp_path):
     assert f'min_similarity: {THRESHOLD}' in text
     assert 'flatters' in text
     assert 'ab' * 32 in text
+    assert 'vpr evaluate' in text  # the command line
     assert 'total' in text
 
 
@@ -505,7 +508,7 @@ def test_narrow_page(opened):
         chrome.execute_cdp_cmd('Emulation.setDeviceMetricsOverride', wide)
 
 
-def test_page_opens_and_draws(opened, tmp_path):
+def test_page_opens_and_draws(opened):
     _, chrome = opened
     assert chrome.title == 'a made run'
     images = chrome.find_elements('css selector', 'main img')
@@ -513,7 +516,8 @@ def test_page_opens_and_draws(opened, tmp_path):
     assert all(image.get_property('naturalWidth') > 0 for image in images)
     assert shown(chrome, 'query').shape[0] > 40
     assert not wider_than_the_window(chrome)
-    path = tmp_path / 'screenshot.png'
+    path = KEPT / 'report.png'
+    path.parent.mkdir(exist_ok=True)
     save_screenshot(chrome, path)
     assert cv2.imread(str(path)).shape[1] == 1400
 

@@ -48,7 +48,7 @@ _UNIT_NORM_TOLERANCE = 2e-3  # float16 storage rounds a norm by up to 5e-4
 _CHECK_ROWS = 16384  # rows read at a time when norms are checked: bounded memory
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)  # a long run keeps many
 class Match:
     """One place that looks like the query.
 
