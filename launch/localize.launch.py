@@ -18,6 +18,7 @@ BOOLEANS = ['true', 'false']
 # Arguments that become parameters of the same name if they are given.
 TEXTS = ('map', 'model', 'device', 'image_transport')
 SWITCHES = ('autostart', 'use_sim_time')
+NUMBERS = ('top_k',)
 
 
 def config(name: str) -> PathJoinSubstitution:
@@ -63,6 +64,7 @@ ARGUMENTS = [
         choices=['', *BOOLEANS],
         description='Follow /clock, as a bag played with --clock publishes it',
     ),
+    DeclareLaunchArgument('top_k', default_value='', description='Matches per picture'),
     DeclareLaunchArgument('namespace', default_value='', description='Namespace of the node'),
     DeclareLaunchArgument(
         'log_level',
@@ -80,10 +82,12 @@ def given_parameters(context: LaunchContext) -> dict:
     """Return the parameters whose argument was given, each in its own type."""
     texts = {name: LaunchConfiguration(name).perform(context) for name in TEXTS}
     switches = {name: LaunchConfiguration(name).perform(context) for name in SWITCHES}
+    numbers = [name for name in NUMBERS if LaunchConfiguration(name).perform(context)]
     return {
         # Without a type, launch reads texts as YAML: a map called 1 would become a number.
         **{k: ParameterValue(v, value_type=str) for k, v in texts.items() if v},
         **{k: v == 'true' for k, v in switches.items() if v},
+        **{k: ParameterValue(LaunchConfiguration(k), value_type=int) for k in numbers},
     }
 
 

@@ -23,6 +23,7 @@ from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from vpr_ros.bag_messages import COMPRESSED_IMAGE
+from vpr_ros.evaluation.scores import RECALL_AT
 from vpr_ros.sources import BagSource
 
 ARGUMENTS = [
@@ -66,8 +67,8 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     topic = BagSource(given['bag'], topic=given['topic'] or None).topic
     compressed = topic.msgtype == COMPRESSED_IMAGE
     # The node appends /compressed to the name of its pictures, as image_transport does.
-    image = topic.name.removesuffix('/compressed')
-    played = f'{image}/compressed' if compressed else topic.name
+    image = topic.name.removesuffix('/compressed') if compressed else topic.name
+    played = f'{image}/compressed' if compressed else image
     localizer = IncludeLaunchDescription(
         PythonLaunchDescriptionSource(
             PathJoinSubstitution([FindPackageShare('vpr_ros'), 'launch', 'localize.launch.py'])
@@ -79,6 +80,8 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             'image': image,
             'image_transport': 'compressed' if compressed else 'raw',
             'use_sim_time': 'true',
+            'top_k': str(max(RECALL_AT)),
+            'namespace': '',  # not that of a launch file which includes this one
         }.items(),
     )
     player = ExecuteProcess(

@@ -2,8 +2,10 @@
 """The launch files: every argument described; run for real where `ros2 launch` exists."""
 
 import ast
+import csv
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +19,7 @@ LOCALIZE = ROOT / 'launch' / 'localize.launch.py'
 REPLAY = ROOT / 'launch' / 'replay.launch.py'
 ARGUMENTS = {
     *('map', 'model', 'image', 'image_transport', 'device', 'params_file', 'autostart'),
-    *('use_sim_time', 'namespace', 'log_level', 'rviz'),
+    *('use_sim_time', 'top_k', 'namespace', 'log_level', 'rviz'),
 }
 
 
@@ -92,12 +94,14 @@ def test_arguments_that_become_parameters_exist():
     assigned = {
         node.targets[0].id: ast.literal_eval(node.value)
         for node in ast.parse(LOCALIZE.read_text('utf-8')).body
-        if isinstance(node, ast.Assign) and node.targets[0].id in ('TEXTS', 'SWITCHES')
+        if isinstance(node, ast.Assign) and node.targets[0].id in ('TEXTS', 'SWITCHES', 'NUMBERS')
     }
     for name in assigned['TEXTS']:
         assert isinstance(PARAMETERS[name].default, str)
     for name in assigned['SWITCHES']:
         assert name == 'use_sim_time' or isinstance(PARAMETERS[name].default, bool)
+    for name in assigned['NUMBERS']:
+        assert isinstance(PARAMETERS[name].default, int)
     choices = declarations(LOCALIZE)['device']['choices']
     assert tuple(ast.literal_eval(choices)) == ('', *PARAMETERS['device'].choices)
     choices = declarations(LOCALIZE)['image_transport']['choices']
@@ -122,9 +126,9 @@ def node_of(**arguments: str):
 
 def test_only_what_was_given_becomes_a_parameter():
     assert node_of()[0] == {}
-    given, _, context = node_of(map='1', use_sim_time='true', autostart='false')
-    assert set(given) == {'map', 'use_sim_time', 'autostart'}
-    assert given['map'].evaluate(context) == '1'
+    given, _, context = node_of(map='1', use_sim_time='true', autostart='false', top_k='20')
+    assert set(given) == {'map', 'use_sim_time', 'autostart', 'top_k'}
+    assert (given['map'].evaluate(context), given['top_k'].evaluate(context)) == ('1', 20)
     assert (given['use_sim_time'], given['autostart']) == (True, False)
 
 
@@ -200,7 +204,10 @@ def test_arguments_win_over_the_parameter_file(ros2_launch, tiny_model, tmp_path
 
 
 @pytest.mark.ros
-def test_the_real_ros2_launch_replays_a_bag(ros2_launch, tiny_model, textured_pictures, tmp_path):
+@pytest.mark.parametrize('topic', ['/cam', '/cam/compressed'])  # raw pictures, whatever the name
+def test_the_real_ros2_launch_replays_a_bag(
+    ros2_launch, tiny_model, textured_pictures, tmp_path, topic
+):
     import node_process
 
     from vpr_ros.bag_writer import BagWriter
@@ -209,13 +216,23 @@ def test_the_real_ros2_launch_replays_a_bag(ros2_launch, tiny_model, textured_pi
     place_map = node_process.build_map(tiny_model, tmp_path / 'map', pictures)
     with BagWriter(tmp_path / 'bag') as bag:
         for i, rgb in enumerate(pictures):
-            bag.add_image('/cam', rgb, 10**18 + i * 2 * 10**8, 'cam')
+            bag.add_image(topic, rgb, 10**18 + i * 2 * 10**8, 'cam')
     out = tmp_path / 'out'
     given = (f'bag:={tmp_path / "bag"}', f'model:={tiny_model}', f'out:={out}')
     output, code = ros2_launch('never', *given, f'map:={place_map}', file=REPLAY)
-    assert '10 answered' in output
     assert code == 0, output
-    assert any(out.iterdir())
-    output, code = ros2_launch('never', *given, f'map:={tmp_path / "nowhere"}', file=REPLAY)
-    assert 'no map at' in output
-    assert code == 1, output
+    said = (
+        r'(\d+) answered, (\d+) dropped by the node, (\d+) overtaken on the way, (\d+) not taken'
+    )
+    found = re.search(said, output)
+    assert sum(map(int, found.groups())) == 10
+    with (out / 'queries.csv').open(newline='') as file:
+        rows = [row['place_ids'].split() for row in csv.DictReader(file)]
+    answered = [(i, row) for i, row in enumerate(rows) if row]
+    assert len(answered) == int(found[1]) > 0
+    assert all(int(row[0]) == i and len(row) == 10 for i, row in answered)  # more than 5: top_k
+    assert 'no more than recall@' not in output
+    if topic == '/cam':
+        output, code = ros2_launch('never', *given, f'map:={tmp_path / "nowhere"}', file=REPLAY)
+        assert 'no map at' in output
+        assert code == 1, output

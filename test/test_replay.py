@@ -4,7 +4,6 @@
 import threading
 import time
 from collections import defaultdict
-from itertools import pairwise
 
 import cv2
 import numpy as np
@@ -33,9 +32,11 @@ from vpr_ros import bag_writer
 from vpr_ros.bag_messages import (
     IMAGE,
     NAV_SAT_FIX,
+    POSE_STAMPED,
     TYPESTORE,
     header,
     message,
+    pose,
     pose_with_covariance,
 )
 from vpr_ros.bag_writer import BagWriter
@@ -59,6 +60,7 @@ PERIOD_NS = round(1e9 / RATE_HZ)
 PICTURES = 12
 AHEAD = [0, 0, 0, 1]
 AS_RECORDED = Pace()
+LATE_S = 5.0  # what a busy machine may add; nothing may ever be early
 
 
 class Ears:
@@ -93,14 +95,41 @@ def connect():
             player = Player(speaker, recording, pace)
             ears = Ears(ears_node, recording, reliability)
             wait_for(lambda: not player.unheard())
-            if pace.clock_hz:
-                wait_for(lambda: ears_node.count_publishers('/clock'))
             return player, ears
 
         yield make
 
 
-def wait_for(condition, timeout_s=10.0):
+class Watch:
+    """Is told of events; notes when, and that none is early."""
+
+    def __init__(self, player, then=lambda event: None):
+        self.player, self.then = player, then
+        self.events, self.at = [], []
+
+    def __call__(self, event):
+        assert 0 <= self.player.timeline.late_s(event.stamp_ns) < LATE_S
+        self.events.append(event)
+        self.at.append(time.monotonic())
+        self.then(event)
+
+
+def noted(said, publish):
+    """The same, and notes every message."""
+
+    def both(msg):
+        said.append(msg)
+        publish(msg)
+
+    return both
+
+
+def lasted(seconds, at_least):
+    """A busy machine may begin and end late."""
+    return at_least - 0.2 <= seconds < at_least + LATE_S
+
+
+def wait_for(condition, timeout_s=30.0):
     deadline = time.monotonic() + timeout_s
     while not condition():
         assert time.monotonic() < deadline, 'timed out'
@@ -133,7 +162,7 @@ def test_arrives_in_order_at_its_own_pace_with_present_stamps(connect, bag, reli
     recording = query_recording(BagSource(bag))
     player, ears = connect(recording, Pace(restamp=True), reliability)
     before_ns = time.time_ns()
-    replay = player.play()
+    replay = player.play(on_event=Watch(player))
     wait_for(
         lambda: len(ears.heard['/cam']) == PICTURES and len(ears.heard['/info']) == PICTURES // 2
     )
@@ -145,9 +174,7 @@ def test_arrives_in_order_at_its_own_pace_with_present_stamps(connect, bag, reli
     assert before_ns <= stamps[0] <= ears.heard['/cam'][0][1]
     assert {msg.header.frame_id for msg in ears.messages('/cam')} == {'cam'}
     assert replay.others == PICTURES // 2
-    assert replay.seconds == pytest.approx((PICTURES - 1) / RATE_HZ, abs=0.2)
-    gaps = [b - a for (a, *_), (b, *_) in pairwise(ears.heard['/cam'])]
-    assert np.median(gaps) == pytest.approx(1 / RATE_HZ, rel=0.2)
+    assert lasted(replay.seconds, (PICTURES - 1) / RATE_HZ)
     assert set(ears.stamps('/info')) == set(stamps[1::2])  # equal stamps stay equal
     assert len(ears.clock()) == 0
 
@@ -181,17 +208,49 @@ def test_every_topic_plays_under_its_name_with_its_own_stamps(connect, tmp_path)
         '/fix': NavSatFix,
     }
     player, ears = connect(recording)
-    replay = player.play()
+    watch = Watch(player)
+    replay = player.play(on_event=watch)
     wait_for(lambda: sum(map(len, ears.heard.values())) == 20)
     assert replay.others == 20
     for topic in recording.types:
         assert ears.stamps(topic) == [T0 + i * PERIOD_NS for i in range(5)]
     assert bytes(ears.messages('/cam/compressed')[0].data) == jpeg
     assert [msg.pose.position.y for msg in ears.messages('/robot/pose')] == [0, 1, 2, 3, 4]
-    late = np.subtract(
-        [at for at, *_ in ears.heard['/fix']], [at for at, *_ in ears.heard['/odom']]
-    )
-    assert np.median(late) == pytest.approx(0.03, abs=0.015)
+    assert [e.stamp_ns - T0 for e in watch.events if e.topic == '/fix'] == [
+        i * PERIOD_NS + 30_000_000 for i in range(5)
+    ]
+
+
+def test_stamps_are_moved_by_one_offset(connect, tmp_path):
+    """Not to the times of recording, by which a picture and its calibration differ."""
+    still = pose(np.zeros(3), np.array(AHEAD))
+    with BagWriter(tmp_path / 'bag') as writer:
+        for i in range(3):
+            at = T0 + i * PERIOD_NS
+            writer.add_camera_info('/info', np.eye(3), (8, 8), at, 'cam')
+            writer.add_message(
+                '/pose', POSE_STAMPED, at + 40_000_000, header=header(at, 'cam'), pose=still
+            )
+            poses = [
+                message(POSE_STAMPED, header=header(stamp, 'map'), pose=still)
+                for stamp in (at - 1000, 0)
+            ]
+            path = {'header': header(at, 'map'), 'poses': poses}
+            writer.add_message('/path', 'nav_msgs/msg/Path', at + 70_000_000, **path)
+    player, ears = connect(bag_recording(tmp_path / 'bag'), Pace(rate=2.0, restamp=True))
+    before_ns = time.time_ns()
+    player.play(on_event=Watch(player))
+    wait_for(lambda: sum(map(len, ears.heard.values())) == 9)
+    stamps = ears.stamps('/pose')
+    assert before_ns <= stamps[0] < time.time_ns()
+    assert np.diff(stamps) == pytest.approx(PERIOD_NS / 2, abs=2)
+    assert (
+        ears.stamps('/info') == ears.stamps('/path') == stamps
+    )  # equal ones stay equal  # equal ones stay equal
+    for i, msg in enumerate(ears.messages('/path')):
+        first, without = (stamp_ns_from_msg(pose.header.stamp) for pose in msg.poses)
+        assert stamps[i] - first == 500
+        assert without == pytest.approx(stamps[i] + 35_000_000, abs=2)  # time of recording
 
 
 def test_without_stamps_it_goes_by_the_time_of_recording(tmp_path, monkeypatch):
@@ -221,12 +280,29 @@ def test_without_stamps_it_goes_by_the_time_of_recording(tmp_path, monkeypatch):
     assert {stamp_ns_from_msg(event.message.header.stamp) for event in plain} == {0}
 
 
+def test_a_stamp_that_jumps_is_told(tmp_path, monkeypatch, caplog):
+    """Against the record: a gap in both is none."""
+    stamps = [T0, T0 + 60 * 10**9, T0 + 3660 * 10**9, T0 + 61 * 10**9]
+    given = iter(stamps)
+    monkeypatch.setattr(bag_writer, 'header', lambda _, frame_id: header(next(given), frame_id))
+    with BagWriter(tmp_path / 'bag') as writer:
+        for second in (0, 60, 60.1, 61):
+            writer.add_image('/cam', np.zeros((8, 8, 3), np.uint8), T0 + int(second * 1e9), 'c')
+    assert len(list(query_recording(BagSource(tmp_path / 'bag')).events())) == 4
+    (record,) = caplog.records
+    assert 'stamp of message 2 of /cam jumps by +3599.9 s' in record.getMessage()
+    assert '--stamps record' in record.getMessage()
+    caplog.clear()
+    list(query_recording(BagSource(tmp_path / 'bag', stamps='record')).events())
+    assert not caplog.records
+
+
 def test_pictures_without_times_get_a_rate(connect, bag):
     recording = folder_recording(BagSource(bag), rate_hz=50.0)
     player, ears = connect(recording)
     replay = player.play()
     wait_for(lambda: len(ears.heard['image']) == PICTURES)
-    assert replay.seconds == pytest.approx((PICTURES - 1) / 50.0, abs=0.15)
+    assert lasted(replay.seconds, (PICTURES - 1) / 50.0)
     assert ears.stamps('image') == [round(i * 1e9 / 50) for i in range(PICTURES)]
 
 
@@ -234,22 +310,26 @@ def test_pictures_without_times_get_a_rate(connect, bag):
 
 
 @pytest.mark.parametrize('rate', [1.0, 3.0])
-def test_clock_runs_with_the_recording(connect, bag, rate):
+def test_clock_runs_with_the_recording(connect, bag, rate, monkeypatch):
     player, ears = connect(bag_recording(bag), Pace(rate=rate, clock_hz=100.0))
-    replay = player.play()
-    assert replay.seconds == pytest.approx((PICTURES - 1) / RATE_HZ / rate, abs=0.15)
+    said = []  # in the order of publishing, which two topics need not arrive in
+    for topic in (player._clock, player.publishers['/cam']):
+        monkeypatch.setattr(topic, 'publish', noted(said, topic.publish))
+    before_s = time.monotonic()
+    replay = player.play(on_event=Watch(player))
+    assert lasted(replay.seconds, (PICTURES - 1) / RATE_HZ / rate)
     wait_for(lambda: len(ears.heard['/cam']) == PICTURES and max(ears.clock()) >= RECORDED[-1])
     assert ears.stamps('/cam') == RECORDED
     clock = ears.clock()
     assert (np.diff(clock) >= 0).all()
     assert clock[0] == T0
-    assert clock[-1] - RECORDED[-1] < 0.1e9 * rate
-    assert len(clock) >= 0.7 * 100 * replay.seconds
-    for stamp in RECORDED:  # right before each message, so that no stamp lies in the future
-        assert (clock[clock >= stamp] - stamp).min() < 0.02e9 * rate
-    # A subscriber's clock never lags behind by more than a period.
-    at = np.array([arrival for arrival, *_ in ears.heard['/clock']])
-    assert np.polyfit(at, clock / 1e9 - T0 / 1e9, 1)[0] == pytest.approx(rate, rel=0.1)
+    at_s = np.array([arrival for arrival, *_ in ears.heard['/clock']])
+    assert ((clock - T0) / 1e9 / rate <= at_s - before_s).all()  # never ahead of its rate
+    assert len(clock) > PICTURES + PICTURES // 2 + 1  # between the messages too
+    pictures = [i for i, msg in enumerate(said) if isinstance(msg, Image)]
+    assert len(pictures) == PICTURES
+    for i in pictures:  # right before each, so that no stamp lies in the future
+        assert stamp_ns_from_msg(said[i - 1].clock) >= stamp_ns_from_msg(said[i].header.stamp)
 
 
 def test_clock_stands_until_the_listener_is_ready(connect, bag):
@@ -275,8 +355,7 @@ def test_a_loop_begins_again_and_clock_jumps_back(connect, bag):
 
     replay = player.play(loop=True, on_event=count)
     assert replay.rounds == 2
-    round_s = (PICTURES - 1) / RATE_HZ / 4
-    assert 2 * round_s <= replay.seconds < 2 * round_s + 0.4
+    assert lasted(replay.seconds, 2 * (PICTURES - 1) / RATE_HZ / 4)
     wait_for(lambda: len(ears.heard['/cam']) == 2 * PICTURES + 2)
     assert ears.stamps('/cam') == [*RECORDED, *RECORDED, *RECORDED[:2]]
     clock = ears.clock()
@@ -288,26 +367,26 @@ def test_a_loop_begins_again_and_clock_jumps_back(connect, bag):
 
 def test_a_pause_stops_messages_and_clock(connect, bag):
     player, ears = connect(bag_recording(bag), Pace(clock_hz=50.0))
-    stood = []
+    stood = []  # when it began and ended
 
     def pause(event):
         if event.stamp_ns == RECORDED[3] and not stood:
             player.timeline.pause()
             stood.append(time.monotonic())
-            threading.Timer(0.5, player.timeline.resume).start()
+            threading.Timer(0.5, resume).start()
 
-    replay = player.play(on_event=pause)
+    def resume():
+        stood.append(time.monotonic())
+        player.timeline.resume()
+
+    watch = Watch(player, pause)
+    replay = player.play(on_event=watch)
     wait_for(lambda: len(ears.heard['/cam']) == PICTURES)
-    assert replay.seconds == pytest.approx((PICTURES - 1) / RATE_HZ + 0.5, abs=0.15)
-    within = (stood[0] + 0.1, stood[0] + 0.45)
-    assert not [at for at, *_ in ears.heard['/cam'] if within[0] < at < within[1]]
-    shown = {
-        stamp_ns_from_msg(msg.clock)
-        for at, _, msg in ears.heard['/clock']
-        if within[0] < at < within[1]
-    }
-    assert len(shown) == 1
-    assert RECORDED[3] <= shown.pop() < RECORDED[4]
+    assert lasted(replay.seconds, (PICTURES - 1) / RATE_HZ + 0.5)
+    assert not [at for at in watch.at if stood[0] < at < stood[1]]
+    clock, times = np.unique(ears.clock(), return_counts=True)
+    assert clock[times.argmax()] >= RECORDED[3]
+    assert times.max() >= 5  # it was said again and again that the time stands
 
 
 def test_stop_ends_the_replay_early(connect, bag):
@@ -380,17 +459,19 @@ def test_the_inputs_of_the_localizer_are_found(tmp_path):
 
 
 def unknown_bag(path, *more):
-    """A bag with a message type that is installed nowhere, and what else is wanted."""
+    """A bag with a message type that is installed nowhere; what else is wanted, one a second."""
     TYPESTORE.register(get_types_from_msg('uint8 value', 'nowhere_msgs/msg/Thing'))
     with Writer(path, version=8, storage_plugin=StoragePlugin.SQLITE3) as writer:
         connection = writer.add_connection('/thing', 'nowhere_msgs/msg/Thing', typestore=TYPESTORE)
         thing = TYPESTORE.types['nowhere_msgs/msg/Thing'](value=1)
         writer.write(connection, T0, TYPESTORE.serialize_cdr(thing, 'nowhere_msgs/msg/Thing'))
-        for topic, msgtype, qos, data in more:
-            other = writer.add_connection(
-                topic, msgtype, typestore=TYPESTORE, offered_qos_profiles=qos
-            )
-            writer.write(other, T0, data)
+        others = {}
+        for second, (topic, msgtype, qos, data) in enumerate(more, 1):
+            if topic not in others:
+                others[topic] = writer.add_connection(
+                    topic, msgtype, typestore=TYPESTORE, offered_qos_profiles=qos
+                )
+            writer.write(others[topic], T0 + second * 10**9, data)
     return path
 
 
@@ -417,7 +498,10 @@ def test_messages_that_are_not_installed_are_left_out_by_name(tmp_path):
 
 
 def test_a_latched_topic_reaches_who_comes_late(tmp_path):
-    """As the recorder notes it: transient local stays so, and everything is offered reliably."""
+    """As the recorder notes it: transient local stays so, and everything is offered reliably.
+
+    What was said on it before the part that is played comes first, all of it.
+    """
     never = QosTime(2147483647, 4294967295)
     latched = Qos(
         *(QosHistory.KEEP_LAST, 1, QosReliability.RELIABLE, QosDurability.TRANSIENT_LOCAL),
@@ -428,17 +512,21 @@ def test_a_latched_topic_reaches_who_comes_late(tmp_path):
     )
     path = unknown_bag(
         tmp_path / 'bag',
-        ('/latched', 'nav_msgs/msg/Odometry', [latched], odometry()),
+        *[('/latched', 'nav_msgs/msg/Odometry', [latched], odometry())] * 150,
         ('/other', 'nav_msgs/msg/Odometry', [best_effort], odometry()),
     )
     domain, heard = free_domain(), []
     with ros_node('speaker', domain) as speaker, ros_node('late', domain) as late:
-        recording = bag_recording(path)
-        assert recording.latched == {'/latched'}
-        Player(speaker, recording).play()
-        qos = QoSProfile(depth=5, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        recording = bag_recording(path, Selection(start_s=150.5))
+        assert recording.latched == {'/latched': 150}
+        assert {e.stamp_ns for e in recording.events() if e.topic == '/latched'} == {
+            T0 + 150_500_000_000
+        }
+        player = Player(speaker, recording)
+        assert player.play().others == 151
+        qos = QoSProfile(depth=1000, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         late.create_subscription(Odometry, '/latched', heard.append, qos)
-        wait_for(lambda: heard)
+        wait_for(lambda: len(heard) == 150)
 
 
 def test_a_message_that_is_none_names_its_place(tmp_path):

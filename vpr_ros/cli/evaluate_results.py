@@ -77,6 +77,8 @@ def finish(run: Run, args: argparse.Namespace) -> int:
         has_times=run.has_times,
     )
     intervals = scores.intervals(outcomes, threshold=run.threshold, only_mapped=only_mapped)
+    for name in too_deep(run):
+        numbers[name], intervals[name] = math.nan, (math.nan, math.nan)
     content = results.metrics(run, outcomes, numbers, intervals)
     with results.written_into(args.out) as folder:  # whatever becomes of the figures
         results.write_metrics(content, folder)
@@ -86,6 +88,15 @@ def finish(run: Run, args: argparse.Namespace) -> int:
         report.write_report(run, outcomes, numbers, intervals, folder)
     print(f'{"report":28} {args.out / report.PAGE}')
     return judge_bars(args, numbers)
+
+
+def too_deep(run: Run) -> list[str]:
+    """Name the recall@K that a run cannot tell: a live node gave fewer than K matches."""
+    from vpr_ros.evaluation.scores import RECALL_AT
+
+    found = [len(a.recognition.matches) for a in run.answers if a.recognition is not None]
+    deepest = max(found, default=0)
+    return [f'recall@{k}' for k in RECALL_AT if 0 < deepest < min(k, len(run.place_map))]
 
 
 def check_output(args: argparse.Namespace) -> None:

@@ -10,7 +10,7 @@ import termios
 import threading
 import tty
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 _POLL_S = 0.1
 
@@ -47,18 +47,25 @@ def keys(actions: Mapping[str, Callable[[], None]]) -> Iterator[None]:
     def listen() -> None:
         while not ended.is_set():
             if select.select([terminal], [], [], _POLL_S)[0]:
-                pressed = os.read(terminal, 64).decode(errors='replace')
+                try:
+                    pressed = os.read(terminal, 64).decode(errors='replace')
+                except OSError:
+                    pressed = ''
                 if not pressed:  # the terminal is gone
                     return
                 for key in pressed:
                     actions.get(key, lambda: None)()
 
     thread = threading.Thread(target=listen, name='keyboard', daemon=True)
-    tty.setcbreak(terminal)
     try:
+        tty.setcbreak(terminal, termios.TCSADRAIN)  # keeps what was typed already
         thread.start()
         yield
     finally:
-        ended.set()
-        thread.join()
-        termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        try:  # first: a second Ctrl-C may end the wait for the thread
+            with suppress(termios.error):  # the terminal is gone
+                termios.tcsetattr(terminal, termios.TCSADRAIN, before)
+        finally:
+            ended.set()
+            if thread.is_alive():
+                thread.join()

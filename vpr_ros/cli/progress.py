@@ -28,9 +28,11 @@ class Progress:
             print(f'\r{text}\033[K', end='', file=sys.stderr, flush=True)
 
     def note(self, text: str) -> None:
-        """Write on the current line of a terminal, until there is progress again."""
-        if sys.stderr.isatty():
+        """Write on the current line of a terminal, until there is progress again; or a line."""
+        if sys.stderr.isatty() and self._stage:
             print(f'\r{self._stage} … {text}\033[K', end='', file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
 
     def end(self) -> None:
         """Finish the current line."""

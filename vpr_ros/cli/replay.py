@@ -5,14 +5,16 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 import time
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpr_ros.cli.arguments import above_zero, add_bag_options, not_negative
-from vpr_ros.cli.evaluate_results import add_bar_options, finish
+from vpr_ros.cli.evaluate_results import add_bar_options, finish, too_deep
 from vpr_ros.cli.keyboard import has_keys, keys
 from vpr_ros.cli.progress import Progress
 from vpr_ros.cli.run_description import (
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 _CLOCK_HZ = 40.0  # as `ros2 bag play --clock`
 _DISCOVERY_S = 4.0  # Fast DDS announces itself every 3 s; measured: found after 0.1 to 3.0 s
 _FLUSH_S = 2.0
+_PAUSED = 'paused, space goes on'
 
 
 def add_parser(commands: argparse._SubParsersAction) -> None:
@@ -125,9 +128,9 @@ def _remapping(text: str) -> tuple[str, str]:
 def run(args: argparse.Namespace) -> int:
     """Play; with a map, write what came of it."""
     _check(args)
-    from vpr_ros.live.node_process import leaving_on_sigterm
+    from vpr_ros.live.node_process import leaving_on_signals
 
-    with leaving_on_sigterm():
+    with leaving_on_signals():
         return _play(args) if args.map is None else _evaluate(args)
 
 
@@ -153,8 +156,12 @@ def _check(args: argparse.Namespace) -> None:
 
 def _check_playing(args: argparse.Namespace) -> None:
     """Refuse what is for the node alone."""
-    for name in ('model', 'node', 'topic', 'poses', 'pose_topic', 'tolerance'):
-        if getattr(args, name) is not None:
+    options = argparse.ArgumentParser()
+    add_truth_options(options)
+    add_bar_options(options)
+    unset = {**vars(options.parse_args([])), **dict.fromkeys(('model', 'node', 'topic'))}
+    for name, default in unset.items():
+        if getattr(args, name) != default:
             instead = '; --topics chooses what is played' if name == 'topic' else ''
             raise SourceError(f'--{name.replace("_", "-")} needs --map beside it{instead}')
     if args.stamps == 'header':
@@ -196,7 +203,6 @@ def _play(args: argparse.Namespace) -> int:
     _say_what_is_left_out(recording)
     with ros_node('vpr_replay', None) as node:
         player = Player(node, recording, _pace(args, args.clock))
-        _wait_for_listeners(player)
         progress = Progress()
 
         def show(event: Event) -> None:
@@ -207,6 +213,7 @@ def _play(args: argparse.Namespace) -> int:
 
         try:
             with _keyboard(player, progress):
+                _wait_for_listeners(player)
                 replay = player.play(loop=args.loop, on_event=show)
         finally:
             progress.end()
@@ -224,17 +231,21 @@ def _wait_for_listeners(player: Player) -> None:
         print(f'nobody subscribes to {", ".join(unheard)}', flush=True)
 
 
-def _keyboard(player: Player, progress: Progress) -> AbstractContextManager[None]:
-    """Let the space key pause and resume."""
+@contextmanager
+def _keyboard(player: Player, progress: Progress) -> Iterator[None]:
+    """Let the space key pause and resume, and say so while it stands."""
 
     def toggle() -> None:
         if player.timeline.paused:
             player.timeline.resume()
         else:
             player.timeline.pause()
-            progress.note('paused, space goes on')
+            progress.note(_PAUSED)
 
-    return keys({' ': toggle})
+    with keys({' ': toggle}):
+        if player.timeline.paused:
+            progress.note(_PAUSED)
+        yield
 
 
 # Through the node.
@@ -297,35 +308,49 @@ def _finish(
     """Write and print the same as `vpr evaluate`, and what became of the pictures on their way."""
     from vpr_ros.evaluation.pictures import keyframes_of, pictures_of
     from vpr_ros.evaluation.run import Run
+    from vpr_ros.evaluation.scores import RECALL_AT
 
-    inference, localization = (live.diagnostics[task] for task in ('inference', 'localization'))
+    threshold = float(live.said('localization', 'min_similarity'))
+    matches = max(len(a.recognition.matches) for a in live.answers if a.recognition is not None)
     counts = {**asdict(live.counts), 'overtaken': live.counts.overtaken}
     print(
         f'{counts["sent"]} pictures of {source.topic.name} sent in {live.replay.seconds:.1f} s: '
         f'{counts["processed"]} answered, {counts["dropped"]} dropped by the node, '
         f'{counts["overtaken"]} overtaken on the way, {counts["others"]} not taken'
     )
-    return finish(
-        Run(
-            title=f'{short_name(args.bag)} in {short_name(args.map)}, live',
-            answers=live.answers,
-            truth=judge.truth(live.answers, place_map),
-            place_map=place_map,
-            threshold=float(localization['min_similarity']),
-            has_times=True,
-            is_live=True,
-            query_pictures=lambda indices: pictures_of(source, indices),
-            place_pictures=lambda rows: keyframes_of(place_map, rows),
-            description=describe(
-                place_map.model,
-                {'min_similarity': float(localization['min_similarity'])},
-                provider=inference['provider'],
-                query=describe_source(source),
-                map=describe_map(place_map),
-                truth=describe_truth(judge),
-                replay={'rate': args.rate, 'start_s': args.start, 'node': args.node or 'its own'},
-            ),
-            counts=counts,
+    run = Run(
+        title=f'{short_name(args.bag)} in {short_name(args.map)}, live',
+        answers=live.answers,
+        truth=judge.truth(live.answers, place_map),
+        place_map=place_map,
+        threshold=threshold,
+        has_times=True,
+        is_live=True,
+        query_pictures=lambda indices: pictures_of(source, indices),
+        place_pictures=lambda rows: keyframes_of(place_map, rows),
+        description=describe(
+            place_map.model,
+            {'min_similarity': threshold},
+            provider=live.said('inference', 'provider'),
+            query=describe_source(source),
+            map=describe_map(place_map),
+            truth=describe_truth(judge),
+            replay={
+                'rate': args.rate,
+                'start_s': args.start,
+                'node': args.node or 'its own',
+                'most_matches': matches,
+            },
         ),
-        args,
+        counts=counts,
     )
+    status = finish(run, args)
+    if (undefined := too_deep(run)) and args.node:
+        name = f'/{args.node.lstrip("/")}'
+        print(
+            f'vpr replay: {name} gives {matches} matches per picture at most, so that '
+            f'{" and ".join(undefined)} are not known: `ros2 param set {name} top_k '
+            f'{max(RECALL_AT)}` and play again',
+            file=sys.stderr,
+        )
+    return status

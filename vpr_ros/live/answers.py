@@ -67,6 +67,13 @@ class AnswerReader:
                 f'{self._map.directory} does not have: it runs with another map'
             )
         position, orientation_xyzw = _pose(msg.pose)
+        place = self._map.places[row]
+        same_time = stamp_ns_from_msg(msg.stamp) == place['stamp_ns']
+        if not same_time or not np.array_equal(position, place['position'], equal_nan=True):
+            raise AnswerError(
+                f'the node answers with place {msg.place_id}, which has another time or position '
+                f'in the map {self._map.directory}: it runs with another map'
+            )
         return Match(
             row=row,
             place_id=msg.place_id,

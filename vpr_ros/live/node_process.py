@@ -69,10 +69,10 @@ class NodeProcess:
     def __enter__(self) -> NodeProcess:
         """Start the node; it is not ready yet.
 
-        Until the block ends, SIGTERM leaves it as an exception does: the signal's own default
+        Until the block ends, SIGTERM and SIGHUP leave it as an exception does: their own default
         would leave the node behind.
         """
-        self._signals = leaving_on_sigterm()
+        self._signals = leaving_on_signals()
         self._signals.__enter__()
         with self._log.open('wb') as output:
             self._process = subprocess.Popen(
@@ -128,16 +128,24 @@ class NodeProcess:
 
 
 @contextmanager
-def leaving_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM leave the block as an exception does, if this is the main thread."""
+def leaving_on_signals() -> Iterator[None]:
+    """Let SIGTERM, and SIGHUP of a closed terminal, leave the block as an exception does.
+
+    Only the main thread can do so. What ignores a signal, as under `nohup`, still does.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _exit_on_signal)
+    before = {
+        number: signal.signal(number, _exit_on_signal)
+        for number in (signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _exit_on_signal(number: int, _: FrameType | None) -> None:

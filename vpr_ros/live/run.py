@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,9 @@ from vpr_ros.replay.player import Pace, Player, Replay, Sent
 from vpr_ros.replay.recording import Recording
 
 OWN_NAME = '/localizer'
+_PLAYER = 'vpr_replay'
+_LOOK_S = 0.5  # nodes that run answer a newcomer at once
+_DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,21 @@ class LiveRun:
     replay: Replay
     max_age_s: float
     diagnostics: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+
+    def said(self, task: str, key: str) -> str:
+        """Return a value of the node's diagnostics.
+
+        Raises:
+            NodeError: It said no such thing.
+        """
+        try:
+            return self.diagnostics[task][key]
+        except KeyError:
+            heard = ', '.join(self.diagnostics.get(task, {})) or 'nothing'
+            raise NodeError(
+                f'the node does not tell `{key}` in its diagnostics of `{task}`, but {heard}: it '
+                'must be of the same version as this command, and active'
+            ) from None
 
 
 def run_live(
@@ -94,11 +113,9 @@ def run_live(
         'diagnostics_period_s': 0.5,
         **(parameters or {}),
     }
-    domain_id = random.SystemRandom().randint(1, 101)
-    environment = _private_environment(domain_id)
     with (
+        _private_node() as (node, environment),
         NodeProcess(given, log=log, environment=environment, remap=recording.inputs) as process,
-        ros_node('vpr_replay', domain_id) as node,
     ):
         listener = Listener(node, OWN_NAME, place_map, descriptors=descriptors)
         return _play(recording, listener, process, pace, hooks)
@@ -127,7 +144,7 @@ def run_attached(
         VprError: There is no such node, it has another map, ends, or gives no answer; or the
             recording is damaged.
     """
-    with ros_node('vpr_replay', None) as node:
+    with ros_node(_PLAYER, None) as node:
         listener = Listener(node, name, place_map, descriptors=descriptors)
         return _play(recording, listener, _RunningNode(node, name), pace, hooks)
 
@@ -191,15 +208,21 @@ def _play(
     )
 
 
-def _private_environment(domain_id: int) -> dict[str, str]:
-    """Keep to this machine and to a domain of our own; this process follows the same rules."""
-    environment = {'ROS_DOMAIN_ID': str(domain_id)}
-    for name, value in (
-        ('ROS_AUTOMATIC_DISCOVERY_RANGE', 'LOCALHOST'),
-        ('ROS_LOCALHOST_ONLY', '1'),
-    ):
-        if name == 'ROS_LOCALHOST_ONLY' and os.environ.get('ROS_DISTRO') != 'humble':
-            continue  # deprecated since Iron
-        os.environ.setdefault(name, value)
-        environment[name] = os.environ[name]
-    return environment
+@contextmanager
+def _private_node() -> Iterator[tuple[Node, dict[str, str]]]:
+    """A node in a domain of its own, on this machine alone, and what puts another one there."""
+    local = {'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST'}
+    if os.environ.get('ROS_DISTRO') == 'humble':
+        local = {'ROS_LOCALHOST_ONLY': '1'}  # deprecated since Iron
+    users = os.environ.get('ROS_DOMAIN_ID') or '0'
+    choice = [number for number in range(1, 102) if str(number) != users]
+    for domain_id in random.SystemRandom().sample(choice, _DRAWS):
+        with ros_node(_PLAYER, domain_id, local) as node:
+            time.sleep(_LOOK_S)
+            if len(node.get_node_names()) == 1:
+                yield node, {**local, 'ROS_DOMAIN_ID': str(domain_id)}
+                return
+    raise NodeError(
+        f'{_DRAWS} ROS domains drawn at random all had nodes on this machine: end those that are '
+        'left over from other runs'
+    )

@@ -210,7 +210,9 @@ def _localization(state: NodeState) -> DiagnosticStatus:
         **{f'count {reason}': n for reason, n in sorted(counts.reasons.items())},
     }
     if state.engine is not None:
-        values['min_similarity'] = state.engine.min_similarity
+        values['min_similarity'] = repr(
+            float(state.engine.min_similarity)
+        )  # in full: it is judged
     if last is not None:
         values |= {
             'last status': last.status.name,

@@ -20,13 +20,15 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CompressedImage, Image
 
 from vpr_ros.conversions import stamp_msg_from_ns, stamp_ns_from_msg
 from vpr_ros.prefetch import Prefetcher
-from vpr_ros.replay.recording import Event, Recording, has_header
+from vpr_ros.replay.recording import Event, Recording, headers
 from vpr_ros.replay.timeline import Timeline
 
-DEPTH = 5  # messages kept for a slow subscriber; more would only be older
+# Messages kept for a slow subscriber: of pictures, more would only be older and take memory.
+PICTURE_DEPTH, DEPTH = 5, 100
 _AHEAD = 4  # events decoded before their time
 
 
@@ -75,8 +77,9 @@ class Pace:
     Attributes:
         rate: Speed, 1 is real time.
         clock_hz: Messages a second on /clock, by real time; None: no /clock.
-        restamp: Move header stamps to the present, by one offset for all; otherwise they stay as
-            the recording has them.
+        restamp: Move all stamps in headers to the present as the messages themselves are: by one
+            offset at rate 1, so that equal stamps stay equal; otherwise they stay as the recording
+            has them.
         paused: Wait for somebody to resume before the first message.
     """
 
@@ -121,17 +124,19 @@ class Player:
         self._pace = pace
         self._clock: Publisher | None = None
         if pace.clock_hz is not None:
-            self._clock = node.create_publisher(Clock, '/clock', _qos())
+            self._clock = node.create_publisher(Clock, '/clock', _qos(PICTURE_DEPTH))
         self._clock_lock = threading.Lock()
         self._clock_ns = 0
         self.publishers: dict[str, Publisher] = {
-            topic: node.create_publisher(kind, topic, _qos(latched=topic in recording.latched))
+            topic: node.create_publisher(kind, topic, _qos_of(topic, recording))
             for topic, kind in recording.types.items()
         }
 
     def unheard(self) -> list[str]:
-        """Topics that nobody subscribes to."""
-        return [t for t, p in self.publishers.items() if p.get_subscription_count() == 0]
+        """Topics that nobody subscribes to, /clock among them."""
+        clock = {} if self._clock is None else {'/clock': self._clock}
+        offered = {**self.publishers, **clock}
+        return [topic for topic, p in offered.items() if p.get_subscription_count() == 0]
 
     def flush(self, timeout_s: float) -> None:
         """Wait until what was published has arrived, at most so many seconds."""
@@ -196,9 +201,10 @@ class Player:
     def _publish(
         self, event: Event, replay: Replay, on_picture: Callable[[Sent], None] | None
     ) -> None:
-        if self._pace.restamp and has_header(type(event.message)):
-            stamp_ns = self.timeline.system_ns(event.stamp_ns)
-            event.message.header.stamp = stamp_msg_from_ns(stamp_ns)
+        for header in headers(event.message) if self._pace.restamp else ():
+            # One without a stamp gets that of its message's time.
+            stamp_ns = stamp_ns_from_msg(header.stamp) or event.stamp_ns
+            header.stamp = stamp_msg_from_ns(max(0, self.timeline.system_ns(stamp_ns)))
         if event.picture < 0:
             replay.others += 1
         else:
@@ -249,10 +255,18 @@ class Player:
             thread.join()
 
 
-def _qos(*, latched: bool = False) -> QoSProfile:
+def _qos_of(topic: str, recording: Recording) -> QoSProfile:
+    depth = PICTURE_DEPTH if recording.types[topic] in (Image, CompressedImage) else DEPTH
+    if topic not in recording.latched:
+        return _qos(depth)
+    # Several nodes may have published it, as /tf_static: who comes late needs what each said.
+    return _qos(max(depth, recording.latched[topic]), DurabilityPolicy.TRANSIENT_LOCAL)
+
+
+def _qos(depth: int, durability: DurabilityPolicy = DurabilityPolicy.VOLATILE) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
-        depth=DEPTH,
+        depth=depth,
         reliability=ReliabilityPolicy.RELIABLE,
-        durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        durability=durability,
     )

@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import heapq
 import importlib
+import logging
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -27,6 +29,9 @@ from vpr_ros.sources import BagSource, Source, picture_name
 
 _MESSAGE_TYPE = re.compile(r'([a-z]\w*)/msg/([A-Z]\w*)', re.ASCII)
 _NS_PER_S = 1e9
+_JUMP_S = 5.0  # of a stamp against the record: more than any delay on the way to the recorder
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -56,7 +61,8 @@ class Recording:
         types: Topic to class of its messages.
         events: Makes the messages, in the order of their times; may be called again.
         inputs: What the localizer calls its inputs, to the topics that are meant for them.
-        latched: Topics whose last message is for late subscribers too.
+        latched: Topics whose messages are for late subscribers too, and how many there are. Those
+            from before the part that is played come first.
         left_out: Topics of the bag whose messages have no Python class here.
         begin_ns: Time in the recording from which it is played, nanoseconds, if known.
         end_ns: Time up to which it is played, nanoseconds, if known.
@@ -65,7 +71,7 @@ class Recording:
     types: Mapping[str, type]
     events: Callable[[], Iterator[Event]]
     inputs: Mapping[str, str] = field(default_factory=dict)
-    latched: frozenset[str] = frozenset()
+    latched: Mapping[str, int] = field(default_factory=dict)
     left_out: tuple[Topic, ...] = ()
     begin_ns: float = math.nan
     end_ns: float = math.nan
@@ -229,11 +235,19 @@ class _Reading:
             types={self._names[topic.name]: kind for topic, kind in self._classes.items()},
             events=self._events,
             inputs=self._inputs(),
-            latched=frozenset(self._names[t.name] for t in self._classes if t.latched),
+            latched=self._latched(),
             left_out=self._left_out,
             begin_ns=start_ns,
             end_ns=min(self._end_ns, start_ns + self._selection.duration_s * _NS_PER_S),
         )
+
+    def _latched(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for topic in self._classes:
+            name = self._names[topic.name]
+            if topic.latched:
+                counts[name] = counts.get(name, 0) + topic.count
+        return counts
 
     def _inputs(self) -> dict[str, str]:
         if self._source is None:
@@ -266,35 +280,77 @@ class _Reading:
         # Pictures have their numbers in the whole bag, so these must be counted from its start.
         since_ns = start_ns if self._source is None and start_ns > self._begin_ns else None
         counts = dict.fromkeys((topic.name for topic in self._classes), 0)
+        earlier = self._latched_before(start_ns)
         with Bag(self._path) as bag:
             for topic, recorded_ns, cdr in bag.records(list(self._classes), since_ns=since_ns):
                 number, counts[topic.name] = counts[topic.name], counts[topic.name] + 1
                 if recorded_ns > end_ns:
                     return
                 if recorded_ns >= start_ns:
+                    yield from earlier  # once: afterwards it is exhausted
                     yield self._event(
                         topic, number, recorded_ns, self._message(topic, number, cdr)
                     )
+
+    def _latched_before(self, start_ns: int) -> Iterator[Event]:
+        """Yield what a subscriber would still have got at the start."""
+        latched = [
+            topic
+            for topic in self._classes
+            if topic.latched and (self._source is None or topic.name != self._source.topic.name)
+        ]
+        if not latched or start_ns <= self._begin_ns:
+            return
+        counts = dict.fromkeys((topic.name for topic in latched), 0)
+        with Bag(self._path) as bag:
+            for topic, recorded_ns, cdr in bag.records(latched):
+                if recorded_ns >= start_ns:
+                    return
+                number, counts[topic.name] = counts[topic.name], counts[topic.name] + 1
+                yield self._event(topic, number, start_ns, self._message(topic, number, cdr))
 
     def _by_stamp(self) -> Iterator[Event]:
         events = heapq.merge(
             *(self._stamped(topic) for topic in self._classes), key=lambda event: event.stamp_ns
         )
-        start_ns: float | None = None
+        latched = self._latched()
+        earlier: list[Event] = []
+        start_ns: int | None = None
         for event in events:
             if start_ns is None:
-                start_ns = event.stamp_ns + self._selection.start_s * _NS_PER_S
+                start_ns = event.stamp_ns + round(self._selection.start_s * _NS_PER_S)
             if event.stamp_ns > start_ns + self._selection.duration_s * _NS_PER_S:
                 return
             if event.stamp_ns >= start_ns:
+                yield from earlier
+                earlier.clear()
                 yield event
+            elif event.topic in latched and event.picture < 0:
+                earlier.append(dataclasses.replace(event, stamp_ns=start_ns))
 
     def _stamped(self, topic: Topic) -> Iterator[Event]:
         with Bag(self._path, 'header') as bag:
+            ahead_ns: int | None = None  # of the record before; None: none, or warned already
             for number, (_, recorded_ns, cdr) in enumerate(bag.records([topic])):
                 message = self._message(topic, number, cdr)
                 stamp_ns = bag.stamp_ns(topic, number, recorded_ns, message)
+                if number == 0:
+                    ahead_ns = stamp_ns - recorded_ns
+                elif ahead_ns is not None:
+                    ahead_ns = self._follow(topic, number, ahead_ns, stamp_ns - recorded_ns)
                 yield self._event(topic, number, stamp_ns, message)
+
+    def _follow(self, topic: Topic, number: int, before_ns: int, now_ns: int) -> int | None:
+        """Return how far a stamp is ahead of its record; None after a warning that it jumped."""
+        jump_s = (now_ns - before_ns) / _NS_PER_S
+        if abs(jump_s) <= _JUMP_S:
+            return now_ns
+        logger.warning(
+            '%s: the stamp of message %d of %s jumps by %+.1f s against the time of recording, '
+            'and sets when it is played; --stamps record plays by the times of recording',
+            *(self._path, number, topic.name, jump_s),
+        )
+        return None
 
     def _message(self, topic: Topic, number: int, cdr: bytes) -> Any:
         try:
@@ -319,3 +375,14 @@ class _Reading:
 def has_header(kind: Any) -> bool:
     """Whether the messages of a class have a std_msgs/Header."""
     return kind.get_fields_and_field_types().get('header') == 'std_msgs/Header'
+
+
+def headers(message: Any) -> Iterator[Header]:
+    """Yield the headers of a message: its own and those of its parts, as in tf2_msgs/TFMessage."""
+    for name, kind in message.get_fields_and_field_types().items():
+        if kind == 'std_msgs/Header':
+            yield getattr(message, name)
+        elif kind.startswith('sequence<') and '/' in kind:
+            parts = getattr(message, name)
+            if parts and has_header(type(parts[0])):
+                yield from (part.header for part in parts)
