@@ -36,6 +36,20 @@ def free_domain() -> int:
     return random.SystemRandom().randrange(1, 101)
 
 
+def nodes_of(model: Path) -> list[str]:
+    """Process ids of nodes that run this very model file."""
+    found = []
+    for entry in Path('/proc').iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / 'cmdline').read_bytes()
+            except OSError:  # it ended meanwhile
+                continue
+            if b'vpr_ros.node' in command and str(model).encode() in command:
+                found.append(entry.name)
+    return found
+
+
 class NodeProcess:
     """`python -m vpr_ros.node` with its log in a file."""
 

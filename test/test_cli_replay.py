@@ -22,7 +22,7 @@ pytest.importorskip('rclpy')
 pytest.importorskip('vpr_msgs.msg')
 
 import node_process
-from node_process import free_domain
+from node_process import free_domain, nodes_of
 from sensor_msgs.msg import Image
 
 from vpr_ros.bag_writer import BagWriter
@@ -296,20 +296,6 @@ def test_signals_leave_no_node_behind(bag, place_map, tiny_model, tmp_path, numb
     assert process.returncode == status
     assert not nodes_of(tiny_model)
     assert sorted(path.name for path in out.iterdir()) == ['node.log']
-
-
-def nodes_of(model):
-    """Process ids of nodes that run this very model file."""
-    found = []
-    for entry in Path('/proc').iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / 'cmdline').read_bytes()
-            except OSError:  # it ended meanwhile
-                continue
-            if b'vpr_ros.node' in command and str(model).encode() in command:
-                found.append(entry.name)
-    return found
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,8 @@ import pytest
 pytest.importorskip('rclpy')
 pytest.importorskip('vpr_msgs.msg')
 
+from node_process import nodes_of
+
 from vpr_ros import bag_writer
 from vpr_ros.bag_messages import header
 from vpr_ros.bag_writer import BagWriter
@@ -175,20 +177,6 @@ def test_ended_by_a_signal_it_leaves_no_node_behind(tiny_model, folders, tmp_pat
     process.communicate(timeout=30)
     assert process.returncode == 128 + signal.SIGTERM
     assert not nodes_of(tiny_model)
-
-
-def nodes_of(model):
-    """Process ids of nodes that run this very model file."""
-    found = []
-    for entry in Path('/proc').iterdir():
-        if entry.name.isdigit():
-            try:
-                command = (entry / 'cmdline').read_bytes()
-            except OSError:  # it ended meanwhile
-                continue
-            if b'vpr_ros.node' in command and str(model).encode() in command:
-                found.append(entry.name)
-    return found
 
 
 @pytest.mark.parametrize(
