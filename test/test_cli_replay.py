@@ -54,6 +54,14 @@ def place_map(tiny_model, tmp_path, textured_pictures):
     return node_process.build_map(tiny_model, tmp_path / 'map', textured_pictures(PICTURES))
 
 
+@pytest.fixture(autouse=True)
+def hangup_as_usual():
+    """Processes started here obey SIGHUP, also where `nohup` runs the tests."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
+
+
 @pytest.fixture
 def domain(monkeypatch):
     number = free_domain()
