@@ -610,7 +610,7 @@ def test_the_keys_of_the_schema(folders, tiny_model):
         'angle_error_deg.rmse', 'angle_error_deg.median', 'angle_error_deg.p95',
         'angle_error_deg.max',
     }  # fmt: skip
-    assert metrics_in(folders / 'out')['command'].startswith('vpr ')
+    assert metrics_in(folders / 'out')['command'].startswith('vpr evaluate --reference ')
 
 
 def test_fixes_need_a_map_with_a_zero_on_earth(refused, tmp_path, textured_pictures):

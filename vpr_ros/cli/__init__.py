@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from collections.abc import Sequence
 
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 if the command says that something does not hold, 2 on a user's mistake,
         130 on Ctrl-C.
     """
-    args = build_parser().parse_args(_joined(sys.argv[1:] if argv is None else argv))
+    words = sys.argv[1:] if argv is None else argv
+    args = build_parser().parse_args(_joined(words))
+    args.command_line = shlex.join(['vpr', *words])  # what results say of themselves
     logging.basicConfig(
         level=logging.INFO if args.verbose else logging.WARNING, format='%(levelname)s %(message)s'
     )

@@ -150,6 +150,7 @@ def run(args: argparse.Namespace) -> int:
                 query_pictures=lambda indices: pictures_of(query, indices),
                 place_pictures=asked.place_pictures,
                 description=describe(
+                    args,
                     extractor.info.ref,
                     asdict(config),
                     provider=extractor.provider,

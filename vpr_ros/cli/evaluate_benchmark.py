@@ -16,7 +16,6 @@ from vpr_ros.cli.evaluate_results import (
     check_output,
     judge_bars,
 )
-from vpr_ros.cli.run_description import command_line
 from vpr_ros.errors import SourceError
 
 if TYPE_CHECKING:
@@ -94,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
     metrics = {
         'schema_version': SCHEMA_VERSION,
         'kind': 'benchmark',
-        'command': command_line(),
+        'command': args.command_line,
         'benchmark': args.name,
         'data': str(args.data),
         'protocol': asked.protocol,

@@ -329,6 +329,7 @@ def _finish(
         query_pictures=lambda indices: pictures_of(source, indices),
         place_pictures=lambda rows: keyframes_of(place_map, rows),
         description=describe(
+            args,
             place_map.model,
             {'min_similarity': threshold},
             provider=live.said('inference', 'provider'),

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-import shlex
+import argparse
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -21,11 +21,17 @@ if TYPE_CHECKING:
 
 
 def describe(
-    model: ModelRef, configuration: Mapping[str, Any], *, provider: str, **more: Any
+    args: argparse.Namespace,
+    model: ModelRef,
+    configuration: Mapping[str, Any],
+    *,
+    provider: str,
+    **more: Any,
 ) -> dict[str, Any]:
     """Return when, by what command, with what model and settings; JSON values.
 
     Args:
+        args: The command line.
         model: The model.
         configuration: Of the recognizer.
         provider: What the model ran on, in the words of onnxruntime.
@@ -35,7 +41,7 @@ def describe(
 
     return {
         'created': datetime.now(timezone.utc).isoformat(timespec='seconds'),
-        'command': command_line(),
+        'command': args.command_line,
         'model': asdict(model),
         'provider': provider,
         'configuration': dict(configuration),
@@ -46,11 +52,6 @@ def describe(
             'numpy': np.__version__,
         },
     }
-
-
-def command_line() -> str:
-    """Return the command as it was given."""
-    return shlex.join(['vpr', *sys.argv[1:]])
 
 
 def short_name(path: Path) -> str:
