@@ -141,6 +141,16 @@ def test_pictures_of_the_same_names_need_not_be_the_same(tmp_path):
     assert not same_pictures(*(load_run(tmp_path / name) for name in 'ab'))
 
 
+def test_a_number_that_one_run_lacks_is_not_compared(tmp_path):
+    for name in 'ab':
+        save(run_with(0.9 if name == 'a' else 0.2), tmp_path / name)
+    path = tmp_path / 'b' / 'metrics.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | {'recall@20': None}))
+    found = differences(*(load_run(tmp_path / name) for name in 'ab'))
+    assert found['recall@1'].exceeds_noise
+    assert np.isnan(found['recall@20'].low) and not found['recall@20'].exceeds_noise
+
+
 def test_runs_too_short_for_an_interval_are_not_compared_surely(tmp_path):
     save(made_run([answer(0, (1, 0.9))], [1]), tmp_path / 'a')
     save(made_run([answer(0, (9, 0.9))], [1]), tmp_path / 'b')

@@ -95,7 +95,7 @@ def too_deep(run: Run) -> list[str]:
     from vpr_ros.evaluation.scores import RECALL_AT
 
     found = [len(a.recognition.matches) for a in run.answers if a.recognition is not None]
-    deepest = max(found, default=0)
+    deepest = max(found, default=0) if run.is_live else max(RECALL_AT)
     return [f'recall@{k}' for k in RECALL_AT if 0 < deepest < min(k, len(run.place_map))]
 
 
@@ -110,10 +110,7 @@ def check_output(args: argparse.Namespace) -> None:
     if args.out is not None and args.out.exists() and not args.out.is_dir():
         raise SourceError(f'{args.out} (--out) is a file, and results need a folder')
     later = [f'{stage}.{name}' for stage in _LATER_STAGES for name in number_names()]
-    known = [*number_names(), *later]
-    for name, _ in (*args.fail_under, *args.fail_over):
-        if name not in known:
-            raise SourceError(f'there is no {name} to judge; there is {", ".join(number_names())}')
+    check_bars(args, [*number_names(), *later])
 
 
 def check_bars(args: argparse.Namespace, names: Collection[str]) -> None:

@@ -99,8 +99,10 @@ def differences(first: SavedRun, other: SavedRun) -> dict[str, Difference]:
     found = {}
     for name in COMPARED:
         values = [_number(run.metrics.get(name)) for run in (first, other)]
-        low, high = interval([gap.get(name, np.nan) for gap in gaps])
-        found[name] = Difference(values[1], values[1] - values[0], low, high)
+        difference = values[1] - values[0]
+        is_known = np.isfinite(difference)  # a node with a small top_k does not tell recall@20
+        low, high = interval([gap.get(name, np.nan) if is_known else np.nan for gap in gaps])
+        found[name] = Difference(values[1], difference, low, high)
     return found
 
 
