@@ -32,3 +32,11 @@ class SourceError(VprError):
 
 class EncodingError(VprError):
     """A picture whose encoding or layout is not accepted."""
+
+
+class PoseGraphError(VprError):
+    """A pose graph that cannot be made, optimised or written."""
+
+
+class CalibrationError(VprError):
+    """A threshold that cannot be chosen from what there is."""
