@@ -210,7 +210,7 @@ def test_keyframes_come_along(tmp_path):
     assert (tmp_path / 'copy' / 'keyframes' / '0.jpg').read_bytes() == b'jpeg'
     (tmp_path / 'map' / 'keyframes' / '0.jpg').unlink()
     with pytest.raises(MapError, match=r'keyframes/0\.jpg is missing'):
-        PlaceMap.load(tmp_path / 'map')
+        PlaceMap.load(tmp_path / 'map').verify_keyframes()
 
 
 def test_no_map_there(tmp_path):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Replace a directory as a whole: readers see the old one or the new one, never a mixture.
+"""Replace a directory as a whole, or a file: readers see the old or the new, never a mixture.
 
 The new content is written beside the target, flushed to disk, then swapped in by one system call
 (Linux `renameat2` with RENAME_EXCHANGE). File systems without it get two renames; a crash between
@@ -41,6 +41,22 @@ def replacing(target: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def replace_file(path: Path, text: str) -> None:
+    """Write a file of a directory anew; a crash leaves the old one or the new one.
+
+    Raises:
+        OSError: It cannot be written; the old one stays.
+    """
+    beside = path.with_name(f'.{path.name}.saving-{os.getpid()}')
+    try:
+        beside.write_text(text, encoding='utf-8')
+        _flush(beside)
+        beside.replace(path)
+        _flush(path.parent)
+    finally:
+        beside.unlink(missing_ok=True)
+
+
 def previous_of(target: Path) -> Path | None:
     """Return the directory that an interrupted two-step swap put aside, if there is one."""
     aside = _aside(target.absolute())
@@ -52,10 +68,17 @@ def link_or_copy(source: Path, destination: Path) -> None:
     destination.mkdir()
     for path in sorted(source.iterdir()):
         if path.is_file():
-            try:
-                os.link(path, destination / path.name)
-            except OSError:  # another file system, or one without hard links
-                shutil.copy2(path, destination / path.name)
+            link_or_copy_file(path, destination / path.name)
+
+
+def link_or_copy_file(source: Path, destination: Path) -> None:
+    """Copy a finished file; a hard link where the file system has them."""
+    try:
+        os.link(source, destination)
+    except FileExistsError:
+        raise
+    except OSError:  # another file system, or one without hard links
+        shutil.copy2(source, destination)
 
 
 def _aside(target: Path) -> Path:

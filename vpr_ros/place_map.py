@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The map: places with a descriptor each, on disk as plain files, in memory behind FAISS.
+"""The map: places with a descriptor each, on disk as plain files, in memory behind an index.
 
 A map directory (schema 1) is `map.json`, `descriptors.npy`, `places.npy`, `images.txt` and
-optionally `keyframes/`; NumPy alone reads it. Nothing in it is pickled, everything is hashed in
-`map.json`, and the search index is derived, never stored.
+optionally `keyframes/`; NumPy alone reads it. Nothing in it is pickled. Every file is hashed in
+`map.json`, those of `keyframes/` in their own `SHA256SUMS`, which is hashed there. The search
+index is derived, never stored.
 """
 
 from __future__ import annotations
@@ -11,20 +12,24 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-import faiss
 import numpy as np
 from numpy.lib import format as npy
 
 from vpr_ros import atomic_directory
+from vpr_ros.cameras import MapCamera, cameras_from_json
+from vpr_ros.checksums import CHECKSUMS, check_file, check_folder, read_checksums, write_checksums
 from vpr_ros.errors import MapError, MapModelMismatchError
+from vpr_ros.growing_array import GrowingArray
 from vpr_ros.hashing import file_sha256
+from vpr_ros.map_calibration import MapCalibration, calibration_from_json
 from vpr_ros.model_ref import ModelRef
+from vpr_ros.place_index import PlaceIndex
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +51,7 @@ PLACE_DTYPE = np.dtype(
 )
 _UNIT_NORM_TOLERANCE = 2e-3  # float16 storage rounds a norm by up to 5e-4
 _CHECK_ROWS = 16384  # rows read at a time when norms are checked: bounded memory
+_MOST_ALIKE = 1000  # places of a large map that `similarities` gives
 
 
 @dataclass(frozen=True, slots=True)  # a long run keeps many
@@ -103,16 +109,30 @@ class GeodeticOrigin:
             raise ValueError(f'altitude_m must be finite, not {self.altitude_m}')
 
 
+class KeyframeFiles(Protocol):
+    """What can write the keyframes of a map: a `KeyframeStore`, or several joined."""
+
+    def write_to(self, folder: Path) -> None:
+        """Write all files into a new folder."""
+        ...
+
+
 class PlaceMap:
     """Places of one environment, described by one model.
+
+    A place costs its descriptor once, in large maps a code of a quarter of a byte for each value,
+    128 at least (`place_index`), 90 bytes for itself, and its name. Descriptors that were loaded
+    as float32 stay in the file, which the system keeps in memory while there is room.
 
     Attributes:
         model: The model whose descriptors these are.
         frame_id: Frame of the poses.
         origin: Zero of the poses of a GNSS map, which are metres east, north and up of it; None:
             not known.
+        cameras: What is known of the cameras whose pictures the places are; may be empty.
         created: Time of creation, ISO 8601, UTC.
         directory: Where the map was loaded from or last saved to; None: only in memory.
+        calibration: What `vpr calibrate` recorded; None: nothing. It stays when places are added.
     """
 
     def __init__(
@@ -128,12 +148,19 @@ class PlaceMap:
         self.model = model
         self.frame_id = frame_id
         self.origin = origin
+        self.cameras: tuple[MapCamera, ...] = ()
         self.created = datetime.now(timezone.utc).isoformat(timespec='seconds')
         self.directory: Path | None = None
-        self._descriptors: list[np.ndarray] = [np.empty((0, model.descriptor_size), np.float32)]
-        self._places = [np.empty(0, PLACE_DTYPE)]
+        self._keyframes: Path | None = None
+        self.calibration: MapCalibration | None = None
+        self._index = PlaceIndex(model.descriptor_size)
+        self._on_disk: np.ndarray | None = None  # the descriptors as they were loaded
+        self._places = GrowingArray(PLACE_DTYPE)
+        self._steps_m = GrowingArray(np.float64)  # from the place before; NaN: unknown
         self._images: list[str] = []
-        self._index = faiss.IndexFlatIP(model.descriptor_size)
+        self._next_id = 0
+        self._num_positions = 0
+        self._spacing = (0, math.nan)  # of how many places, metres
 
     def __len__(self) -> int:
         """Return N, the number of places."""
@@ -141,18 +168,44 @@ class PlaceMap:
 
     @property
     def descriptors(self) -> np.ndarray:
-        """(N, D) float32 or float16, unit norm; memory-mapped while nothing was added."""
-        return _consolidated(self._descriptors)
+        """(N, D) float32 or float16, unit norm; memory-mapped while nothing was added.
+
+        Reading it after places were added joins them, a copy of everything: not for each picture.
+        """
+        if self._on_disk is not None and len(self._on_disk) == len(self):
+            return self._on_disk
+        return self._index.all()
 
     @property
     def places(self) -> np.ndarray:
-        """(N,) of PLACE_DTYPE."""
-        return _consolidated(self._places)
+        """(N,) of PLACE_DTYPE, read-only; an array that was read earlier does not grow."""
+        return self._places.rows
 
     @property
     def images(self) -> list[str]:
         """File name of each place's picture, '' where it was not kept."""
         return self._images
+
+    @property
+    def keyframes(self) -> Path | None:
+        """Folder of the pictures and local features of the places; None: there is none."""
+        if self.directory is not None:
+            return self.directory / KEYFRAMES
+        return self._keyframes
+
+    @keyframes.setter
+    def keyframes(self, folder: Path) -> None:
+        self._keyframes = folder
+
+    def picture_path(self, image: str) -> Path | None:
+        """Return where the picture of a place is, given its name; None where none was kept."""
+        folder, _, name = image.partition('/')
+        if self.keyframes is None or folder != KEYFRAMES or not name:
+            return None
+        path = (self.keyframes / name).resolve()
+        # Names in a map are not to be trusted.
+        inside = self.keyframes.resolve() in path.parents
+        return path if inside and path.is_file() else None
 
     @property
     def url(self) -> str:
@@ -162,14 +215,16 @@ class PlaceMap:
     @property
     def has_poses(self) -> bool:
         """Whether every place has a known position."""
-        return len(self) > 0 and bool(np.isfinite(self.places['position']).all())
+        return len(self) > 0 and self._num_positions == len(self)
 
     @property
     def spacing_m(self) -> float:
         """Median distance between successive places, metres; NaN without poses."""
-        steps = np.linalg.norm(np.diff(self.places['position'], axis=0), axis=1)
-        steps = steps[np.isfinite(steps)]
-        return float(np.median(steps)) if len(steps) else math.nan
+        if self._spacing[0] != len(self):
+            steps = self._steps_m.rows
+            steps = steps[np.isfinite(steps)]
+            self._spacing = len(self), float(np.median(steps)) if len(steps) else math.nan
+        return self._spacing[1]
 
     def add(
         self,
@@ -180,6 +235,7 @@ class PlaceMap:
         orientations_xyzw: np.ndarray | None = None,
         images: Sequence[str] | None = None,
         cameras: np.ndarray | None = None,
+        place_ids: np.ndarray | None = None,
     ) -> np.ndarray:
         """Add N places.
 
@@ -190,12 +246,14 @@ class PlaceMap:
             orientations_xyzw: (N, 4) unit quaternions; None or NaN rows: unknown.
             images: N file names without line breaks.
             cameras: (N,) numbers of the cameras, 0 by default.
+            place_ids: (N,) ids of places that come from another map; the next ones by default.
 
         Returns:
             (N,) uint64, the ids the places received.
 
         Raises:
-            ValueError: Shapes disagree, a descriptor is not of unit norm, a pose is infinite.
+            ValueError: Shapes disagree, a descriptor is not of unit norm, a pose is infinite, or
+                an id is given twice.
         """
         descriptors = np.ascontiguousarray(descriptors, np.float32)
         n = len(descriptors)
@@ -212,25 +270,36 @@ class PlaceMap:
         if broken := [name for name in names if '\n' in name or '\r' in name]:
             raise ValueError(f'an image name cannot hold a line break: {broken[0]!r}')
         places = np.zeros(n, PLACE_DTYPE)
-        places['place_id'] = self._next_id() + np.arange(n, dtype=np.uint64)
+        if place_ids is None:
+            places['place_id'] = np.uint64(self._next_id) + np.arange(n, dtype=np.uint64)
+        else:
+            places['place_id'] = place_ids
+            if len(np.union1d(places['place_id'], self.places['place_id'])) < n + len(self):
+                raise ValueError('an id was given to a place before: leave place_ids out')
         places['stamp_ns'] = stamps_ns
         places['position'] = np.nan if positions is None else positions
         places['orientation_xyzw'] = np.nan if orientations_xyzw is None else orientations_xyzw
         places['camera'] = 0 if cameras is None else cameras
         if (problem := _pose_problem(places)) is not None:
             raise ValueError(problem)
-        self._descriptors.append(descriptors)
-        self._places.append(places)
-        self._images.extend(names)
         self._index.add(descriptors)
+        self._take(places, names)
         return places['place_id']
 
-    def search(self, descriptor: np.ndarray, top_k: int) -> list[Match]:
-        """Find the places that look most like a picture; exact.
+    def search(
+        self, descriptor: np.ndarray, top_k: int, *, cameras: Collection[int] | None = None
+    ) -> list[Match]:
+        """Find the places that look most like a picture.
+
+        Exact up to 8 million values (16,384 places of 512). In larger maps the similarities are
+        exact, but a place can be missed: of the places that an exact search finds,
+        `benchmarks/online_mapping.py` counts how many this one does (docs/benchmarks.md).
+        `search_batch` is exact for any size.
 
         Args:
             descriptor: (D,) float32, unit norm.
             top_k: How many at most; a smaller map gives fewer.
+            cameras: Numbers of the cameras whose places may be found; None: all.
 
         Returns:
             Matches, best first.
@@ -238,14 +307,39 @@ class PlaceMap:
         Raises:
             ValueError: The descriptor has another shape or is not finite; top_k is below 1.
         """
-        similarities, rows = self.search_batch(descriptor[np.newaxis], top_k)
-        return [
-            self._match(int(row), float(s))
-            for s, row in zip(similarities[0], rows[0], strict=True)
-        ]
+        query = self._checked_query(descriptor)
+        _check_top_k(top_k)
+        rows, similarities = self._index.best(query, top_k, allowed=self._allowed(cameras))
+        return [self.match(int(row), float(s)) for row, s in zip(rows, similarities, strict=True)]
+
+    def similarities(
+        self, descriptor: np.ndarray, *, cameras: Collection[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Compare a picture with all places; in a map where `search` is not exact, the best 1,000.
+
+        Args:
+            descriptor: (D,) float32, unit norm.
+            cameras: Numbers of the cameras whose places are compared; None: all.
+
+        Returns:
+            Rows (M,) int64, ascending, and their cosine similarities (M,) float32.
+
+        Raises:
+            ValueError: The descriptor has another shape or is not finite.
+        """
+        query, allowed = self._checked_query(descriptor), self._allowed(cameras)
+        if self._index.is_exact:
+            return self._index.similarities(query, at_least=1, allowed=allowed)
+        rows, similarities = self._index.best(query, _MOST_ALIKE, allowed=allowed)
+        order = np.argsort(rows)
+        return rows[order], similarities[order]
+
+    def similarity(self, row: int, descriptor: np.ndarray) -> float:
+        """Return the cosine similarity of one place and a picture (D,) float32."""
+        return self._index.similarity(row, self._checked_query(descriptor))
 
     def search_batch(self, descriptors: np.ndarray, top_k: int) -> tuple[np.ndarray, np.ndarray]:
-        """Search for Q pictures at once; exact inner product.
+        """Search for Q pictures at once; exact inner product, whatever the size of the map.
 
         Args:
             descriptors: (Q, D) float32, unit norm.
@@ -257,35 +351,27 @@ class PlaceMap:
         Raises:
             ValueError: As `search`.
         """
-        if top_k < 1:
-            raise ValueError(f'top_k must be at least 1, not {top_k}')
-        queries = np.ascontiguousarray(descriptors, np.float32)
-        if queries.ndim != 2 or queries.shape[1] != self.model.descriptor_size:
-            raise ValueError(
-                f'a query must have {self.model.descriptor_size} values for model '
-                f'{self.model.name}, not {queries.shape[1:]}'
-            )
-        if not np.isfinite(queries).all():
-            raise ValueError('a query descriptor holds NaN or infinity')
-        k = min(top_k, len(self))
-        if k == 0:
-            return np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.int64)
-        return self._index.search(queries, k)
+        _check_top_k(top_k)
+        return self._index.search_batch(self._checked_queries(descriptors), min(top_k, len(self)))
+
+    def prepare(self) -> None:
+        """Do now what the first search of a large map would do (a second for 100,000 places)."""
+        self._index.prepare()
 
     def save(
         self,
         directory: str | Path,
         *,
         dtype: str = 'float32',
-        keyframes: str | Path | None = None,
+        keyframes: str | Path | KeyframeFiles | None = None,
     ) -> None:
         """Write the map; a crash at any moment leaves the previous one intact.
 
         Args:
             directory: The map directory; replaced as a whole if it exists.
             dtype: `float32`, or `float16` at half the size.
-            keyframes: A folder whose files become `keyframes/`; None keeps those of the
-                directory this map was loaded from.
+            keyframes: What becomes `keyframes/`: the files of a folder, or of stores of
+                keyframes; None keeps those of the directory this map was loaded from.
 
         Raises:
             ValueError: Another dtype.
@@ -300,11 +386,19 @@ class PlaceMap:
         if keyframes is None and self.directory is not None:
             keyframes = self.directory / KEYFRAMES
         with atomic_directory.replacing(target) as folder:
-            _save_descriptors(folder / DESCRIPTORS, self.descriptors, np.dtype(dtype))
+            _save_descriptors(
+                folder / DESCRIPTORS,
+                self._index.blocks(),
+                (len(self), self.model.descriptor_size),
+                np.dtype(dtype),
+            )
             np.save(folder / PLACES, np.ascontiguousarray(self.places))
             (folder / IMAGES).write_text(_lines(self._images), encoding='utf-8')
-            if keyframes is not None and Path(keyframes).is_dir():
-                atomic_directory.link_or_copy(Path(keyframes), folder / KEYFRAMES)
+            if isinstance(keyframes, (str, Path)):
+                if Path(keyframes).is_dir():
+                    atomic_directory.link_or_copy(Path(keyframes), folder / KEYFRAMES)
+            elif keyframes is not None:
+                keyframes.write_to(folder / KEYFRAMES)
             (folder / MANIFEST).write_text(self._manifest(folder), encoding='utf-8')
         self.directory = target
 
@@ -317,7 +411,9 @@ class PlaceMap:
         Args:
             directory: The map directory.
             model: The model that will ask; None: any, for tools that only look.
-            verify: Also compare every file with its hash and every descriptor with norm 1.
+            verify: Also compare the files with their hashes and every descriptor with norm 1. Of
+                `keyframes/` that is the list of hashes: each keyframe is compared when it is
+                read, and all by `verify_keyframes`.
 
         Raises:
             FileNotFoundError: No map there.
@@ -328,6 +424,7 @@ class PlaceMap:
         manifest = _read_manifest(folder)
         made_by = _model_of(manifest, folder)
         origin = _origin_of(manifest, folder)
+        cameras = _cameras_of(manifest, folder)
         if model is not None and (model.sha256, model.descriptor_size) != (
             made_by.sha256,
             made_by.descriptor_size,
@@ -339,29 +436,74 @@ class PlaceMap:
                 'build the map again with `vpr map build`'
             )
         if verify:
-            _check_hashes(folder, manifest['files'])
+            _check_hashes(folder, _checked_at_load(manifest['files']))
         n = manifest['num_places']
         descriptors = _load_array(folder / DESCRIPTORS, mmap=n > 0)
         places = _load_array(folder / PLACES, mmap=False)
         images = _read_images(folder / IMAGES, n)
         _check_arrays(folder, descriptors, places, (n, made_by.descriptor_size), norms=verify)
         place_map = cls(made_by, frame_id=manifest['frame_id'], origin=origin)
+        place_map.cameras = cameras
         place_map.created = manifest['created']
         place_map.directory = folder
-        place_map._descriptors = [descriptors]
-        place_map._places = [places]
-        place_map._images = images
-        # At once where that needs no copy: the index then takes its room once, not by doubling.
-        at_once = descriptors.dtype == np.float32
-        for block in [descriptors] if at_once else _blocks(descriptors):
-            place_map._index.add(np.ascontiguousarray(block, np.float32))
+        place_map.calibration = _calibration_of(manifest, folder)
+        place_map._on_disk = descriptors
+        place_map._take(places, images)
+        if descriptors.dtype == np.float32:
+            place_map._index.attach(np.ascontiguousarray(descriptors))
+        else:
+            for block in _blocks(descriptors):
+                place_map._index.add(np.asarray(block, np.float32))
         return place_map
 
-    def _next_id(self) -> int:
-        last = (int(block['place_id'].max()) for block in self._places if len(block))
-        return max(last, default=-1) + 1
+    def verify_keyframes(self) -> None:
+        """Compare every file of `keyframes/` with its hash; reads all of them.
 
-    def _match(self, row: int, similarity: float) -> Match:
+        Raises:
+            MapError: One is missing or differs; the text names it.
+        """
+        if self.directory is None:
+            return
+        files = _read_manifest(self.directory)['files']
+        _check_hashes(self.directory, files)  # maps of before SHA256SUMS name each keyframe
+        check_folder(self.directory / KEYFRAMES)
+
+    def _take(self, places: np.ndarray, images: Sequence[str]) -> None:
+        """Note places whose descriptors the index has."""
+        positions = np.concatenate([self.places['position'][-1:], places['position']])
+        steps = np.linalg.norm(np.diff(positions, axis=0), axis=1)
+        if len(places) and not len(self):
+            steps = np.concatenate([[math.nan], steps])
+        self._steps_m.append(steps)
+        self._num_positions += int(np.isfinite(places['position']).all(axis=1).sum())
+        if len(places):
+            self._next_id = max(self._next_id, int(places['place_id'].max()) + 1)
+        self._places.append(places)
+        self._images.extend(images)
+
+    def _checked_query(self, descriptor: np.ndarray) -> np.ndarray:
+        return self._checked_queries(descriptor[np.newaxis])[0]
+
+    def _checked_queries(self, descriptors: np.ndarray) -> np.ndarray:
+        queries = np.ascontiguousarray(descriptors, np.float32)
+        if queries.ndim != 2 or queries.shape[1] != self.model.descriptor_size:
+            raise ValueError(
+                f'a query must have {self.model.descriptor_size} values for model '
+                f'{self.model.name}, not {queries.shape[1:]}'
+            )
+        if not np.isfinite(queries).all():
+            raise ValueError('a query descriptor holds NaN or infinity')
+        return queries
+
+    def _allowed(self, cameras: Collection[int] | None) -> np.ndarray | None:
+        """Mark the places of some cameras; None: those of all."""
+        if cameras is None:
+            return None
+        allowed = np.isin(self.places['camera'], list(cameras))
+        return None if allowed.all() else allowed
+
+    def match(self, row: int, similarity: float) -> Match:
+        """Return a place as a match of this similarity."""
         place = self.places[row]
         return Match(
             row=row,
@@ -375,11 +517,16 @@ class PlaceMap:
         )
 
     def _manifest(self, folder: Path) -> str:
-        files = sorted(path for path in folder.rglob('*') if path.is_file())
+        files = sorted(path for path in folder.iterdir() if path.is_file())
+        keyframes = folder / KEYFRAMES
+        if keyframes.is_dir():
+            write_checksums(keyframes, read_checksums(keyframes))
+            files.append(keyframes / CHECKSUMS)
         manifest = {
             'schema_version': SCHEMA_VERSION,
             'frame_id': self.frame_id,
             **({} if self.origin is None else {'origin': asdict(self.origin)}),
+            **({'cameras': [c.to_json() for c in self.cameras]} if self.cameras else {}),
             'created': self.created,
             'model': {
                 'name': self.model.name,
@@ -387,16 +534,15 @@ class PlaceMap:
                 'descriptor_size': self.model.descriptor_size,
             },
             'num_places': len(self),
+            **({} if self.calibration is None else {'calibration': asdict(self.calibration)}),
             'files': {str(p.relative_to(folder)): {'sha256': file_sha256(p)} for p in files},
         }
         return json.dumps(manifest, indent=2) + '\n'
 
 
-def _consolidated(blocks: list[np.ndarray]) -> np.ndarray:
-    """Join the blocks in place, so that adding is cheap and reading pays once."""
-    filled = [block for block in blocks if len(block)] or blocks[:1]
-    blocks[:] = filled if len(filled) == 1 else [np.concatenate(filled)]
-    return blocks[0]
+def _check_top_k(top_k: int) -> None:
+    if top_k < 1:
+        raise ValueError(f'top_k must be at least 1, not {top_k}')
 
 
 def _blocks(descriptors: np.ndarray) -> Iterator[np.ndarray]:
@@ -404,13 +550,16 @@ def _blocks(descriptors: np.ndarray) -> Iterator[np.ndarray]:
         yield descriptors[start : start + _CHECK_ROWS]
 
 
-def _save_descriptors(path: Path, descriptors: np.ndarray, dtype: np.dtype) -> None:
+def _save_descriptors(
+    path: Path, pieces: Iterable[np.ndarray], shape: tuple[int, int], dtype: np.dtype
+) -> None:
     """Write what `numpy.save` would, without a copy of all in another dtype."""
-    header = {'descr': dtype.str, 'fortran_order': False, 'shape': descriptors.shape}
+    header = {'descr': dtype.str, 'fortran_order': False, 'shape': shape}
     with path.open('wb') as file:
         npy.write_array_header_1_0(file, header)
-        for block in _blocks(descriptors):
-            file.write(np.ascontiguousarray(block, dtype).data)
+        for piece in pieces:
+            for block in _blocks(piece):
+                file.write(np.ascontiguousarray(block, dtype).data)
 
 
 def _lines(names: Sequence[str]) -> str:
@@ -488,6 +637,55 @@ def _origin_of(manifest: Mapping[str, Any], folder: Path) -> GeodeticOrigin | No
         raise MapError(f'{path}: origin: {error}') from error
 
 
+def _cameras_of(manifest: Mapping[str, Any], folder: Path) -> tuple[MapCamera, ...]:
+    try:
+        return cameras_from_json(manifest.get('cameras', []))
+    except ValueError as error:
+        raise MapError(f'{folder / MANIFEST}: {error}') from error
+
+
+def _calibration_of(manifest: Mapping[str, Any], folder: Path) -> MapCalibration | None:
+    content = manifest.get('calibration')
+    if content is None:
+        return None
+    try:
+        return calibration_from_json(content)
+    except ValueError as error:
+        raise MapError(
+            f'{folder / MANIFEST}: calibration: {error}; calibrate again with `vpr calibrate`'
+        ) from error
+
+
+def record_calibration(directory: str | Path, calibration: MapCalibration | None) -> None:
+    """Write a threshold into the `map.json` of a saved map; all its other files stay untouched.
+
+    Args:
+        directory: The map directory.
+        calibration: What to record; None: remove what was recorded.
+
+    Raises:
+        FileNotFoundError: No map there.
+        MapError: It is none.
+        OSError: It cannot be written; the map is as it was.
+    """
+    folder = Path(directory)
+    manifest = _read_manifest(folder)
+    manifest.pop('calibration', None)
+    if calibration is not None:
+        manifest['calibration'] = asdict(calibration)
+    atomic_directory.replace_file(folder / MANIFEST, json.dumps(manifest, indent=2) + '\n')
+
+
+def _checked_at_load(files: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out the keyframes, which are many, but not the list of their hashes."""
+    listed = f'{KEYFRAMES}/{CHECKSUMS}'
+    return {
+        name: entry
+        for name, entry in files.items()
+        if name == listed or not name.startswith(f'{KEYFRAMES}/')
+    }
+
+
 def _check_hashes(folder: Path, files: Mapping[str, Any]) -> None:
     for name in (DESCRIPTORS, PLACES, IMAGES):
         if name not in files:
@@ -498,11 +696,8 @@ def _check_hashes(folder: Path, files: Mapping[str, Any]) -> None:
             raise MapError(f'{folder / MANIFEST} names {name!r}, a file outside the map')
         if not path.is_file():
             raise MapError(f'{path} is missing: copy the map again or rebuild it')
-        if not isinstance(entry, dict) or file_sha256(path) != entry.get('sha256'):
-            raise MapError(
-                f'{path} differs from its hash in {MANIFEST}: truncated, edited or of another '
-                'map; copy the map again or rebuild it'
-            )
+        sha256 = entry.get('sha256') if isinstance(entry, dict) else None
+        check_file(path, sha256, file_sha256(path), listed_in=MANIFEST)
 
 
 def _load_array(path: Path, *, mmap: bool) -> np.ndarray:

@@ -9,24 +9,33 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-import cv2
 import numpy as np
 
+from vpr_ros.cameras import MapCamera
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.frames import Frame, Source
+from vpr_ros.keyframe_pictures import keep_picture, picture_name, shrunk
+from vpr_ros.keyframe_store import KeyframeStore
 from vpr_ros.keyframes import EverySelector, KeyframeSelector, Selector
 from vpr_ros.picture_quality import unusable_reason
-from vpr_ros.place_map import KEYFRAMES, GeodeticOrigin
+from vpr_ros.place_map import GeodeticOrigin
 from vpr_ros.pose_lookup import PoseLookup
 from vpr_ros.poses import NS_PER_S
+from vpr_ros.verification.camera import Intrinsics
+from vpr_ros.verification.features import (
+    DEFAULT_MAX_FEATURES,
+    FEATURE_KINDS,
+    create_feature_extractor,
+)
+from vpr_ros.verification.metric import Keyframe
 
 logger = logging.getLogger(__name__)
 
 NO_POSE = 'without a pose'
 UNREADABLE = 'unreadable'
-_JPEG_QUALITY = 85
+NO_FEATURES = 'none'
+DEFAULT_PICTURE_HEIGHT = 480
 _UNKNOWN_POSITION, _UNKNOWN_ORIENTATION = np.full(3, np.nan), np.full(4, np.nan)
 
 
@@ -42,7 +51,14 @@ class BuildOptions:
         every: Of the source's pictures only every N-th is looked at, 1 or more.
         min_distance_m: A place every so many metres, 0 or more; needs poses.
         min_angle_deg: Or whenever the camera turned so far, degrees, 0 or more; needs poses.
-        picture_height: Height of the small pictures kept with the map, pixels; 0 keeps none.
+        picture_height: Largest height of the small pictures kept with the map, pixels; 0 keeps
+            none.
+        features: Local features that are kept for verification, one of `FEATURE_KINDS`; `none`
+            keeps none.
+        max_features: Most of these for a picture, 1 or more.
+        feature_height: Largest height of the pictures in which they are found, pixels.
+        cameras: What is known of the cameras; to verify in metres takes both intrinsics and
+            mounting.
         skip_unreadable: Leave damaged pictures out instead of stopping at the first.
         frame_id: Frame of the map.
         origin: Zero of the map, if its poses come from GNSS; None: not known.
@@ -53,7 +69,11 @@ class BuildOptions:
     every: int = 1
     min_distance_m: float = 1.0
     min_angle_deg: float = 20.0
-    picture_height: int = 480
+    picture_height: int = DEFAULT_PICTURE_HEIGHT
+    features: str = NO_FEATURES
+    max_features: int = DEFAULT_MAX_FEATURES
+    feature_height: int = DEFAULT_PICTURE_HEIGHT
+    cameras: tuple[MapCamera, ...] = ()
     skip_unreadable: bool = False
     frame_id: str = 'map'
     origin: GeodeticOrigin | None = None
@@ -65,13 +85,16 @@ class BuildOptions:
         Raises:
             ValueError: A value is out of its range.
         """
-        for name in ('every', 'batch_size'):
+        for name in ('every', 'batch_size', 'max_features', 'feature_height'):
             if getattr(self, name) < 1:
                 raise ValueError(f'{name} must be at least 1, not {getattr(self, name)}')
         for name in ('min_distance_m', 'min_angle_deg', 'picture_height'):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f'{name} must be 0 or more, not {value}')
+        if self.features not in (NO_FEATURES, *FEATURE_KINDS):
+            known = ', '.join((NO_FEATURES, *FEATURE_KINDS))
+            raise ValueError(f'features must be one of {known}, not {self.features!r}')
         if not self.frame_id:
             raise ValueError('frame_id must not be empty: poses need a frame')
 
@@ -113,7 +136,7 @@ class PlaceReader:
         *,
         prepare: Callable[[np.ndarray], np.ndarray],
         done: np.ndarray,
-        keyframes: Path,
+        keyframes: KeyframeStore,
     ) -> None:
         """Set up; nothing is read yet.
 
@@ -123,7 +146,7 @@ class PlaceReader:
             options: How to choose and keep them.
             prepare: Resizes uint8 RGB (H, W, 3) to the input of the network.
             done: (N,) indices of the pictures that are the first N places already.
-            keyframes: Folder for small pictures of the places.
+            keyframes: Takes small pictures of the places and their local features.
         """
         self.num_frames = 0
         self.dropped: Counter[str] = Counter()
@@ -133,6 +156,12 @@ class PlaceReader:
         self._prepare = prepare
         self._done = done
         self._keyframes = keyframes
+        self._cameras = {camera.number: camera for camera in options.cameras}
+        self._extractor = (
+            None
+            if options.features == NO_FEATURES
+            else create_feature_extractor(options.features, options.max_features)
+        )
         self._first_stamp_ns = self._last_stamp_ns = 0
 
     def places(self) -> Iterator[tuple[NewPlace, np.ndarray | None]]:
@@ -157,7 +186,13 @@ class PlaceReader:
                 continue
             if not is_done and row < len(self._done):
                 self._refuse_to_mix(f'picture {frame.index} was no place, now it is one')
-            yield self._new_place(frame, row, pose), self._prepared(rgb, row)
+            place = self._new_place(frame, row, pose)
+            if rgb is None:
+                self._take_up(place, row)
+                yield place, None
+            else:
+                self._keep(place, row, rgb)
+                yield place, self._prepare(rgb)
             selector.remember(*pose)
             row += 1
         if row < len(self._done):
@@ -216,33 +251,45 @@ class PlaceReader:
 
     def _new_place(self, frame: Frame, row: int, pose: tuple[np.ndarray, np.ndarray]) -> NewPlace:
         kept = self._options.picture_height > 0
-        name = f'{KEYFRAMES}/{_picture_name(row)}' if kept else frame.name
+        name = picture_name(row) if kept else frame.name
         return NewPlace(frame.index, frame.stamp_ns, name, *pose, frame.camera)
 
-    def _prepared(self, rgb: np.ndarray | None, row: int) -> np.ndarray | None:
-        if rgb is None:
+    def _keep(self, place: NewPlace, row: int, rgb: np.ndarray) -> None:
+        """Store what the map keeps of a picture beside its descriptor."""
+        options = self._options
+        if options.picture_height > 0:
+            keep_picture(self._keyframes.folder, row, rgb, options.picture_height)
+        if self._extractor is not None:
+            # In the small picture: the cost is bounded, the points are those of the picture that
+            # is kept, and an error of so many pixels means the same whatever the camera.
+            features = self._extractor.extract(shrunk(rgb, options.feature_height))
+            intrinsics = self._intrinsics(place, rgb, features.width, features.height)
+            keyframe = Keyframe(features, intrinsics, self._camera_pose(place))
+            self._keyframes.add(row, keyframe, drive=0, camera=place.camera)
+
+    def _take_up(self, place: NewPlace, row: int) -> None:
+        if self._extractor is not None:
+            pose = self._camera_pose(place)
+            self._keyframes.enlist(row, pose, drive=0, camera=place.camera)
+
+    def _intrinsics(
+        self, place: NewPlace, rgb: np.ndarray, width: int, height: int
+    ) -> Intrinsics | None:
+        camera = self._cameras.get(place.camera)
+        if camera is None or camera.calibration is None:
             return None
-        if self._options.picture_height > 0:
-            path = self._keyframes / _picture_name(row)
-            path.write_bytes(_small_jpeg(rgb, self._options.picture_height))
-        return self._prepare(rgb)
+        try:
+            camera.calibration.at_size(rgb.shape[1], rgb.shape[0])  # is it of these pictures?
+            return camera.calibration.at_size(width, height)
+        except ValueError as error:
+            raise SourceError(f'{self._source.path}, picture {place.index}: {error}') from error
+
+    def _camera_pose(self, place: NewPlace) -> np.ndarray | None:
+        camera = self._cameras.get(place.camera)
+        return None if camera is None else camera.pose(place.position, place.orientation_xyzw)
 
     def _refuse_to_mix(self, what: str) -> None:
         raise MapError(
             f'{self._source.path} changed since this build was interrupted ({what}); start over '
             'with --no-resume'
         )
-
-
-def _small_jpeg(rgb: np.ndarray, max_height: int) -> bytes:
-    height, width = rgb.shape[:2]
-    if height > max_height:
-        size = (max(1, round(width * max_height / height)), max_height)
-        rgb = cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
-    bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-    _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
-    return jpeg.tobytes()
-
-
-def _picture_name(row: int) -> str:
-    return f'{row:06d}.jpg'
