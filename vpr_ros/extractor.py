@@ -19,6 +19,7 @@ import onnxruntime as ort
 from vpr_ros.errors import DeviceError, ModelError
 from vpr_ros.hashing import file_sha256
 from vpr_ros.model_ref import ModelRef
+from vpr_ros.onnx_session import CPU_PROVIDER, create_session, session_options
 from vpr_ros.preprocess import Preprocess
 
 logger = logging.getLogger(__name__)
@@ -53,7 +54,7 @@ _UNIT_NORM_TOLERANCE = 1e-3
 
 DEVICES = ('auto', 'cpu', 'cuda', 'tensorrt')
 _PROVIDER_OF_DEVICE = {
-    'cpu': 'CPUExecutionProvider',
+    'cpu': CPU_PROVIDER,
     'cuda': 'CUDAExecutionProvider',
     'tensorrt': 'TensorrtExecutionProvider',
 }
@@ -118,9 +119,9 @@ class DescriptorExtractor:
             raise FileNotFoundError(f'no model file at {path}')
         if device not in DEVICES:
             raise ValueError(f'device must be one of {", ".join(DEVICES)}, not {device!r}')
-        options = _session_options(num_threads)
+        options = session_options(num_threads)
         # The CPU first: what fails there is the model's fault, what fails later the device's.
-        session = _create_session(path, [_PROVIDER_OF_DEVICE['cpu']], options)
+        session = create_session(path, [CPU_PROVIDER], options, remedy=_REMEDY)
         self.info = _read_info(path, session)
         _check_output(self.info, session)
         self._session, self.provider, self.provider_reason = _choose_session(
@@ -169,34 +170,13 @@ def read_model_info(model: str | Path) -> ModelInfo:
     path = Path(model)
     if not path.is_file():
         raise FileNotFoundError(f'no model file at {path}')
-    session = _create_session(path, [_PROVIDER_OF_DEVICE['cpu']], _session_options(0))
+    session = create_session(path, [CPU_PROVIDER], session_options(0), remedy=_REMEDY)
     return _read_info(path, session)
 
 
 def available_providers() -> list[str]:
     """Execution providers this onnxruntime was built with; being listed is no promise to work."""
     return list(ort.get_available_providers())
-
-
-def _session_options(num_threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    # Idle worker threads must not spin: the camera driver and DDS need the cores too.
-    options.add_session_config_entry('session.intra_op.allow_spinning', '0')
-    options.log_severity_level = 3
-    return options
-
-
-def _create_session(
-    path: Path, providers: Sequence[str], options: ort.SessionOptions
-) -> ort.InferenceSession:
-    # Opened by path, external data would be found and accepted; by bytes it cannot be, and a
-    # model that needs a second file is refused as the decision "one file" demands.
-    try:
-        return ort.InferenceSession(path.read_bytes(), options, providers=list(providers))
-    except Exception as error:  # onnxruntime raises its own untyped family
-        hint = ' (weights in a second file?)' if 'external' in str(error).lower() else ''
-        raise ModelError(f'{path} is not a usable ONNX model{hint}: {error}; {_REMEDY}') from error
 
 
 def _check_output(info: ModelInfo, session: ort.InferenceSession) -> None:

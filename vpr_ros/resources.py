@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the files that come with the package lie: in a checkout or installed."""
+"""Where files lie: those that come with the package, and those made for it on this machine."""
 
 from __future__ import annotations
 
@@ -37,3 +37,14 @@ def default_model() -> Path:
         FileNotFoundError: The package was installed without it.
     """
     return share_file('models', DEFAULT_MODEL)
+
+
+def user_cache(*parts: str) -> Path:
+    """Return where a file that was made on this machine lies; it need not exist.
+
+    Below `$XDG_CACHE_HOME/vpr_ros`, else `~/.cache/vpr_ros`.
+    """
+    # The base directory specification: a relative path is to be ignored.
+    chosen = Path(os.environ.get('XDG_CACHE_HOME', ''))
+    base = chosen if chosen.is_absolute() else Path.home() / '.cache'
+    return base.joinpath('vpr_ros', *parts)

