@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 NS_PER_S = 1_000_000_000
+POSE_NUMBERS = 7  # x y z qx qy qz qw
+_UNIT_TOLERANCE = 0.01
 _PARALLEL = 1 - 1e-6  # cosine of the half angle above which slerp may go straight
 
 
@@ -134,3 +138,38 @@ def quaternions_from_matrices(rotations: np.ndarray) -> np.ndarray:
 
 def _lerp(begin: np.ndarray, end: np.ndarray, share: np.ndarray) -> np.ndarray:
     return begin + share[:, None] * (end - begin)
+
+
+def checked_pose(
+    position: np.ndarray, orientation_xyzw: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a pose with its quaternion brought to length 1.
+
+    Raises:
+        ValueError: A value is not finite, or the length is further than 0.01 from 1.
+    """
+    numbers = np.concatenate([position, orientation_xyzw]).astype(np.float64)
+    if not np.isfinite(numbers).all():
+        raise ValueError(f'{numbers.tolist()} (x y z qx qy qz qw) is no pose: not finite')
+    length = float(np.linalg.norm(numbers[3:]))
+    if abs(length - 1) > _UNIT_TOLERANCE:
+        raise ValueError(
+            f'the quaternion x y z w {numbers[3:].tolist()} is no unit quaternion: its '
+            f'length is {length:.4g}, not 1'
+        )
+    return numbers[:3], numbers[3:] / length
+
+
+def matrix_of_pose(numbers: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Turn x y z qx qy qz qw into a (4, 4) float64 matrix.
+
+    Raises:
+        ValueError: Not 7 finite numbers, or no unit quaternion.
+    """
+    values = np.asarray(numbers, np.float64)
+    if values.shape != (POSE_NUMBERS,):
+        raise ValueError(f'a pose is 7 finite numbers, x y z qx qy qz qw, not {values.tolist()}')
+    matrix = np.eye(4)
+    matrix[:3, 3], orientation_xyzw = checked_pose(values[:3], values[3:])
+    matrix[:3, :3] = Rotation.from_quat(orientation_xyzw).as_matrix()
+    return matrix
