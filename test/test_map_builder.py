@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import subprocess
 import sys
@@ -14,14 +15,17 @@ import numpy as np
 import pytest
 
 from vpr_ros.bag_writer import BagWriter
+from vpr_ros.cameras import Calibration, MapCamera
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.keyframe_store import store_of_map
 from vpr_ros.map_builder import BuildOptions, UnreadablePictureError, build_map
 from vpr_ros.place_map import GeodeticOrigin, PlaceMap
 from vpr_ros.pose_files import read_poses
 from vpr_ros.pose_lookup import PosesByTime, lookup_in_table
 from vpr_ros.poses import Trajectory
 from vpr_ros.sources import PictureFolder, open_source
+from vpr_ros.verification.camera import Intrinsics
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S
@@ -188,9 +192,9 @@ def test_a_bag_of_gnss_gives_metres_without_orientations(
 
 
 def test_progress_is_told(tmp_path, folder, extractor) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, int, int]] = []
     build_map(folder(5), extractor, tmp_path / 'map', progress=lambda *counts: told.append(counts))
-    assert told[-1] == (5, 5)
+    assert told[-1] == (5, 5, 0)
     assert told == sorted(told)
 
 
@@ -225,7 +229,7 @@ def test_an_interrupted_build_does_not_compute_twice(tmp_path, folder, extractor
     source = folder(20)
     options = BuildOptions(batch_size=4)
 
-    def stop_at_ten(num_frames: int, num_places: int) -> None:
+    def stop_at_ten(num_frames: int, num_places: int, num_done: int) -> None:
         if num_places == 10:
             raise _InterruptedError
 
@@ -253,7 +257,7 @@ def test_a_resumed_build_keeps_the_zero_of_its_poses(tmp_path, folder, extractor
     source = folder(6)
     options = BuildOptions(batch_size=2, origin=GeodeticOrigin(48.0, 11.0, 500.0))
 
-    def stop(num_frames: int, num_places: int) -> None:
+    def stop(num_frames: int, num_places: int, num_done: int) -> None:
         if num_places == 3:
             raise _InterruptedError
 
@@ -299,7 +303,7 @@ def test_resuming_with_changed_pictures_is_refused(tmp_path, folder, extractor) 
     source = folder(20)
     options = BuildOptions(batch_size=4)
 
-    def stop(num_frames: int, num_places: int) -> None:
+    def stop(num_frames: int, num_places: int, num_done: int) -> None:
         if num_places == 10:
             raise _InterruptedError
 
@@ -317,7 +321,7 @@ from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_builder import BuildOptions, build_map
 from vpr_ros.sources import open_source
 source, model, out, kill_at = sys.argv[1:]
-def progress(num_frames, num_places):
+def progress(num_frames, num_places, num_done):
     if num_places == int(kill_at):
         os.kill(os.getpid(), signal.SIGKILL)
 extractor = DescriptorExtractor(model, device='cpu', num_threads=1)
@@ -359,6 +363,8 @@ def test_killed_again_and_again_it_ends_as_if_never_interrupted(
         ({'min_distance_m': -1.0}, 'min_distance_m must be 0 or more'),
         ({'min_angle_deg': float('nan')}, 'min_angle_deg'),
         ({'frame_id': ''}, 'frame_id must not be empty'),
+        ({'features': 'surf'}, "features must be one of none, sift, orb.* not 'surf'"),
+        ({'max_features': 0}, 'max_features must be at least 1'),
     ],
 )
 def test_options_out_of_range(options, complaint) -> None:
@@ -391,3 +397,93 @@ def test_real_drive_with_kitti_poses(tmp_path, vpr_data, extractor) -> None:
 
 def _keyframes(directory: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (directory / 'keyframes').iterdir()}
+
+
+@pytest.fixture
+def kitchen_build(vpr_data, extractor):
+    """A function that builds a map of 120 real pictures with poses and a known camera."""
+    source = PictureFolder(vpr_data / 'red_kitchen' / 'rgb')
+    table = read_poses(vpr_data / 'red_kitchen' / 'poses_tum.txt')
+    matrix = np.array([[525.0, 0, 319.5], [0, 525, 239.5], [0, 0, 1]])
+    camera = MapCamera(0, Calibration(Intrinsics(matrix), 640, 480), (0, 0, 0, 0, 0, 0, 1))
+
+    class Begin(PictureFolder):
+        def frames(self):
+            return itertools.islice(super().frames(), 120)
+
+    def _build(directory: Path, **how):
+        options = {'min_distance_m': 0.05, 'min_angle_deg': 10.0, 'features': 'orb'} | how
+        progress = options.pop('progress', None)
+        return build_map(
+            Begin(source.path),
+            extractor,
+            directory,
+            poses=lookup_in_table(table, source, max_gap_s=1),
+            options=BuildOptions(cameras=(camera,), **options),
+            progress=progress,
+        )
+
+    return _build
+
+
+def test_features_and_landmarks_of_every_place(tmp_path, kitchen_build) -> None:
+    told = []
+    report = kitchen_build(
+        tmp_path / 'map', picture_height=240, progress=lambda *counts: told.append(counts)
+    )
+    n = len(report.place_map)
+    assert told[-1] == (120, n, n) and report.num_with_landmarks > 0.8 * n > 10
+    place_map = PlaceMap.load(tmp_path / 'map')
+    assert place_map.cameras[0].body_from_camera == (0, 0, 0, 0, 0, 0, 1)
+    store = store_of_map(place_map)
+    store.check(n)
+    assert len(store) == n
+    assert store.index['num_landmarks'].min() >= 0
+    # Kept at 240 rows, found at the 360 that the picture has: its own size is below the limit.
+    assert store.keyframe(3).features.height == 360
+    assert cv2.imread(str(tmp_path / 'map' / place_map.images[3])).shape == (240, 320, 3)
+    height = kitchen_build(tmp_path / 'small', feature_height=180, max_features=300)
+    small = store_of_map(height.place_map).keyframe(3)
+    assert (small.features.width, small.features.height) == (240, 180)
+    assert 100 < len(small.features) <= 300
+    # The picture's own corner stays its corner.
+    np.testing.assert_allclose(small.camera.matrix[0], [525 * 0.375, 0, 320 * 0.375 - 0.5])
+
+
+@pytest.mark.parametrize('stage', ['pictures', 'landmarks'])
+def test_features_of_an_interrupted_build_are_not_found_twice(
+    tmp_path, kitchen_build, stage
+) -> None:
+    kitchen_build(tmp_path / 'whole')
+
+    def stop(num_frames: int, num_places: int, num_done: int) -> None:
+        if (num_places == 10 and stage == 'pictures') or num_done == 7:
+            raise _InterruptedError
+
+    with pytest.raises(_InterruptedError):
+        kitchen_build(tmp_path / 'map', progress=stop)
+    partial = tmp_path / 'map.partial' / 'keyframes'
+    before = {path.name: path.stat().st_mtime_ns for path in partial.glob('*.npz')}
+    places = []
+    report = kitchen_build(tmp_path / 'map', progress=lambda *counts: places.append(counts))
+    assert report.num_resumed == (8 if stage == 'pictures' else len(report.place_map))
+    assert _keyframes(tmp_path / 'map') == _keyframes(tmp_path / 'whole')
+    if stage == 'landmarks':
+        kept = sorted(before)[:7]  # whose landmarks were found: never written again
+        folder = tmp_path / 'map' / 'keyframes'
+        assert [(folder / name).stat().st_mtime_ns for name in kept] == [
+            before[name] for name in kept
+        ]
+
+
+def test_other_features_are_another_build(tmp_path, kitchen_build) -> None:
+    def stop(num_frames: int, num_places: int, num_done: int) -> None:
+        if num_places == 10:
+            raise _InterruptedError
+
+    with pytest.raises(_InterruptedError):
+        kitchen_build(tmp_path / 'map', progress=stop)
+    with pytest.raises(MapError, match='features was orb, is sift'):
+        kitchen_build(tmp_path / 'map', features='sift')
+    with pytest.raises(MapError, match=r'max_features was 1000, is 200'):
+        kitchen_build(tmp_path / 'map', max_features=200)

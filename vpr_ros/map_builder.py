@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +20,16 @@ import numpy as np
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.frames import Source
+from vpr_ros.keyframe_store import KeyframeStore
+from vpr_ros.landmarks import find_landmarks
 from vpr_ros.place_map import MANIFEST, PlaceMap
-from vpr_ros.place_reader import BuildOptions, NewPlace, PlaceReader, UnreadablePictureError
+from vpr_ros.place_reader import (
+    NO_FEATURES,
+    BuildOptions,
+    NewPlace,
+    PlaceReader,
+    UnreadablePictureError,
+)
 from vpr_ros.pose_lookup import PoseLookup
 from vpr_ros.prefetch import Prefetcher
 from vpr_ros.spool import Spool, partial_of
@@ -31,13 +40,15 @@ __all__ = [
     'Progress',
     'UnreadablePictureError',
     'build_map',
+    'check_target',
     'partial_of',
 ]
 
 _BATCHES_AHEAD = 2
 _MAY_CHANGE = ('batch_size', 'origin')  # while a build is interrupted; the poses tell the origin
 
-Progress = Callable[[int, int], None]  # pictures looked at, places found, both so far
+# Pictures looked at, places found, places whose features were given a depth, all so far.
+Progress = Callable[[int, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -50,6 +61,7 @@ class BuildReport:
         num_frames: Pictures in the source.
         dropped: Pictures that were wanted but could not be used, by reason.
         num_resumed: Places that an earlier, interrupted build had done.
+        num_with_landmarks: Places that a picture can be located by in metres.
         seconds: Duration of this run.
     """
 
@@ -58,6 +70,7 @@ class BuildReport:
     num_frames: int
     dropped: Counter[str]
     num_resumed: int
+    num_with_landmarks: int
     seconds: float
 
     @property
@@ -105,37 +118,43 @@ def build_map(
     begin = time.monotonic()
     directory = Path(directory).resolve()
     options = options or BuildOptions()
-    _check_target(directory, overwrite=overwrite)
+    check_target(directory, overwrite=overwrite)
     model = extractor.info.ref
     build = {
         'source': source.fingerprint(),
         'poses': poses.fingerprint() if poses else 'none',
         'model': asdict(model),
+        'cameras': [camera.to_json() for camera in options.cameras],
         'options': {
-            key: value for key, value in asdict(options).items() if key not in _MAY_CHANGE
+            name: getattr(options, name)
+            for name in options.__dataclass_fields__
+            if name not in (*_MAY_CHANGE, 'cameras')
         },
     }
     with Spool(directory, build, size=model.descriptor_size, resume=resume) as spool:
         num_resumed = len(spool)
+        keyframes = KeyframeStore(spool.keyframes)
         reader = PlaceReader(
             source,
             poses,
             options,
             prepare=extractor.info.preprocess,
             done=spool.indices,
-            keyframes=spool.keyframes,
+            keyframes=keyframes,
         )
 
-        def tell(num_places: int) -> None:
+        def tell(num_places: int, num_done: int = 0) -> None:
             if progress is not None:
-                progress(reader.num_frames, num_places)
+                progress(reader.num_frames, num_places, num_done)
 
         with Prefetcher(reader.places(), _BATCHES_AHEAD * options.batch_size) as ahead:
             places = _describe(ahead, extractor, spool, options.batch_size, tell)
         if not places:
             raise SourceError(reader.explain_no_place())
+        num_with_landmarks = find_landmarks(keyframes, partial(tell, len(places)))
         place_map = _assemble(places, spool, extractor, options)
-        place_map.save(directory, keyframes=spool.keyframes if options.picture_height else None)
+        keeps_files = options.picture_height > 0 or options.features != NO_FEATURES
+        place_map.save(directory, keyframes=keyframes if keeps_files else None)
         spool.discard()
     return BuildReport(
         place_map=place_map,
@@ -143,12 +162,17 @@ def build_map(
         num_frames=reader.num_frames,
         dropped=reader.dropped,
         num_resumed=num_resumed,
+        num_with_landmarks=num_with_landmarks,
         seconds=time.monotonic() - begin,
     )
 
 
-def _check_target(directory: Path, *, overwrite: bool) -> None:
-    """Refuse now what saving would refuse at the end, and to pull the floor from under a shell."""
+def check_target(directory: Path, *, overwrite: bool) -> None:
+    """Refuse now what saving would refuse at the end, and to pull the floor from under a shell.
+
+    Raises:
+        MapError: No map can be there.
+    """
     current = Path.cwd()
     if directory == current or directory in current.parents:
         raise MapError(
@@ -200,6 +224,7 @@ def _assemble(
     options: BuildOptions,
 ) -> PlaceMap:
     place_map = PlaceMap(extractor.info.ref, frame_id=options.frame_id, origin=options.origin)
+    place_map.cameras = options.cameras
     place_map.add(
         spool.descriptors,
         stamps_ns=np.array([place.stamp_ns for place in places], np.int64),
