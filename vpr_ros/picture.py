@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One picture of the stream with what is known and found out about it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.odometry import OdometryPose
+from vpr_ros.picture_quality import unusable_reason
+from vpr_ros.verification.camera import Intrinsics
+from vpr_ros.verification.features import FeatureExtractor, LocalFeatures
+
+
+@dataclass
+class Picture:
+    """A picture, described once however many maps it is held against.
+
+    Attributes:
+        rgb: uint8 RGB (H, W, 3).
+        stamp_ns: Its stamp, nanoseconds.
+        camera: Number of the camera.
+        odometry: Where odometry has the camera at that time; None: unknown.
+        intrinsics: Of the camera; None: unknown.
+        problem: '' or why the picture shows nothing: `code: sentence`.
+        descriptor: (D,) float32, unit norm; None if it shows nothing.
+        timings_s: Stage to seconds.
+    """
+
+    rgb: np.ndarray
+    stamp_ns: int
+    camera: int
+    odometry: OdometryPose | None
+    intrinsics: Intrinsics | None
+    problem: str
+    descriptor: np.ndarray | None
+    timings_s: dict[str, float]
+    _local: FeatureExtractor | None = None
+    _features: LocalFeatures | None = field(default=None, init=False)
+
+    @property
+    def features(self) -> LocalFeatures | None:
+        """Local features, found when first asked for; None where nothing finds any."""
+        if self._features is None and self._local is not None:
+            with timed(self.timings_s, 'features'):
+                self._features = self._local.extract(self.rgb)
+        return self._features
+
+
+class Describer:
+    """Makes a `Picture` of each picture."""
+
+    def __init__(
+        self, extractor: DescriptorExtractor, local: FeatureExtractor | None = None
+    ) -> None:
+        """Join the model and what finds local features (None: nothing does)."""
+        self.extractor = extractor
+        self.local = local
+
+    def describe(
+        self,
+        rgb: np.ndarray,
+        stamp_ns: int,
+        *,
+        min_contrast: float,
+        camera: int = 0,
+        odometry: OdometryPose | None = None,
+        intrinsics: Intrinsics | None = None,
+    ) -> Picture:
+        """Describe one picture, unless it shows nothing.
+
+        Args:
+            rgb: uint8 RGB (H, W, 3).
+            stamp_ns: Its stamp, nanoseconds.
+            min_contrast: Below it the picture is blank, as in `picture_quality`.
+            camera: Number of the camera.
+            odometry: Where odometry has the camera at that time.
+            intrinsics: Of the camera, for pictures of this size.
+
+        Raises:
+            ValueError: `rgb` is not such a picture.
+        """
+        timings: dict[str, float] = {}
+        descriptor = None
+        with timed(timings, 'quality'):
+            problem = unusable_reason(rgb, min_contrast=min_contrast) or ''
+        if not problem:
+            with timed(timings, 'extract'):
+                descriptor = self.extractor.extract(rgb)
+        return Picture(
+            rgb, stamp_ns, camera, odometry, intrinsics, problem, descriptor, timings, self.local
+        )
+
+
+@contextmanager
+def timed(timings_s: dict[str, float], stage: str) -> Iterator[None]:
+    """Add the duration of the block to a stage."""
+    start = time.perf_counter()
+    yield
+    timings_s[stage] = timings_s.get(stage, 0.0) + time.perf_counter() - start
