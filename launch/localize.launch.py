@@ -16,9 +16,13 @@ from launch import LaunchContext, LaunchDescription
 BOOLEANS = ['true', 'false']
 
 # Arguments that become parameters of the same name if they are given.
-TEXTS = ('map', 'model', 'device', 'image_transport')
+TEXTS = ('mode', 'map', 'model', 'device', 'image_transport')
 SWITCHES = ('autostart', 'use_sim_time')
 NUMBERS = ('top_k',)
+LISTS = {'cameras': str, 'body_from_camera': float}
+
+# Arguments that are topics of the node; those of several cameras keep their names.
+TOPICS = ('image', 'camera_info', 'odom')
 
 
 def config(name: str) -> PathJoinSubstitution:
@@ -27,6 +31,12 @@ def config(name: str) -> PathJoinSubstitution:
 
 ARGUMENTS = [
     DeclareLaunchArgument(
+        'mode',
+        default_value='',
+        choices=['', 'localize', 'slam', 'both'],
+        description='Match against the map, what was seen since the start, or both',
+    ),
+    DeclareLaunchArgument(
         'map', default_value='', description='Map directory, as path or file:// URL'
     ),
     DeclareLaunchArgument(
@@ -34,6 +44,20 @@ ARGUMENTS = [
     ),
     DeclareLaunchArgument(
         'image', default_value='image', description='Topic of the pictures, without /compressed'
+    ),
+    DeclareLaunchArgument(
+        'camera_info', default_value='camera_info', description='Topic of the camera intrinsics'
+    ),
+    DeclareLaunchArgument('odom', default_value='odom', description='Topic of the odometry'),
+    DeclareLaunchArgument(
+        'cameras',
+        default_value='',
+        description="Several cameras, as '[front, left]', with topics front/image, left/image...",
+    ),
+    DeclareLaunchArgument(
+        'body_from_camera',
+        default_value='',
+        description="Where each camera is on the body, as '[x, y, z, qx, qy, qz, qw]'",
     ),
     DeclareLaunchArgument(
         'image_transport',
@@ -83,12 +107,20 @@ def given_parameters(context: LaunchContext) -> dict:
     texts = {name: LaunchConfiguration(name).perform(context) for name in TEXTS}
     switches = {name: LaunchConfiguration(name).perform(context) for name in SWITCHES}
     numbers = [name for name in NUMBERS if LaunchConfiguration(name).perform(context)]
+    lists = {name: LaunchConfiguration(name).perform(context) for name in LISTS}
     return {
         # Without a type, launch reads texts as YAML: a map called 1 would become a number.
         **{k: ParameterValue(v, value_type=str) for k, v in texts.items() if v},
         **{k: v == 'true' for k, v in switches.items() if v},
         **{k: ParameterValue(LaunchConfiguration(k), value_type=int) for k in numbers},
+        **{k: items_of(text, LISTS[k]) for k, text in lists.items() if text},
     }
+
+
+def items_of(text: str, kind: type) -> list:
+    """Read `[a, b]`, with or without the brackets, whatever YAML would make of the items."""
+    words = text.strip().removeprefix('[').removesuffix(']').split(',')
+    return [kind(word.strip()) for word in words if word.strip()]
 
 
 def localizer(context: LaunchContext) -> list[Node]:
@@ -104,7 +136,7 @@ def localizer(context: LaunchContext) -> list[Node]:
             name='localizer',
             namespace=namespace,
             parameters=[LaunchConfiguration('params_file'), *([given] if given else [])],
-            remappings=[('image', LaunchConfiguration('image'))],
+            remappings=[(name, LaunchConfiguration(name)) for name in TOPICS],
             arguments=['--ros-args', '--log-level', f'{logger}:={log_level}'],
             output='screen',
             emulate_tty=True,

@@ -13,12 +13,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
+from ros_client import RosClient
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure
@@ -95,54 +93,17 @@ class NodeProcess:
             raise AssertionError(f'the node did not stop:\n{self.log()}') from None
 
 
-class Client:
-    """A node in this process that publishes pictures and collects what comes back."""
+class Client(RosClient):
+    """Publishes pictures and collects what the localizer says."""
 
     def __init__(self, domain: int) -> None:
-        self._context = rclpy.Context()
-        rclpy.init(context=self._context, domain_id=domain)
-        self.node = rclpy.create_node('test_client', context=self._context)
-        self._executor = SingleThreadedExecutor(context=self._context)
-        self._executor.add_node(self.node)
+        super().__init__(domain)
         self.image = self.node.create_publisher(Image, 'image', 10)
         self.closures: list[LoopClosure] = self.listen(LoopClosure, '/localizer/loop_closures')
         self.poses: list[PoseWithCovarianceStamped] = self.listen(
             PoseWithCovarianceStamped, '/localizer/pose'
         )
         self.diagnostics: list[DiagnosticArray] = self.listen(DiagnosticArray, '/diagnostics')
-
-    def close(self) -> None:
-        self.node.destroy_node()
-        rclpy.try_shutdown(context=self._context)
-
-    def listen(
-        self, kind: type, topic: str, *, latched: bool = False, reliable: bool = True
-    ) -> list:
-        """Subscribe; the list grows with what arrives."""
-        messages: list = []
-        qos = QoSProfile(
-            depth=100,
-            reliability=(
-                ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
-            ),
-            durability=(
-                DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE
-            ),
-        )
-        self.node.create_subscription(kind, topic, messages.append, qos)
-        return messages
-
-    def spin(self, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            self._executor.spin_once(timeout_sec=0.02)
-
-    def wait_until(self, condition, what: str, *, timeout_s: float = 15.0) -> None:
-        deadline = time.monotonic() + timeout_s
-        while not condition():
-            if time.monotonic() > deadline:
-                raise AssertionError(f'waited {timeout_s} s in vain for {what}')
-            self._executor.spin_once(timeout_sec=0.02)
 
     def connect(self) -> None:
         """Wait until node and client have found each other."""
@@ -165,15 +126,6 @@ class Client:
             lambda: any(c.header.stamp == stamp for c in self.closures), 'a loop closure'
         )
         return next(c for c in self.closures if c.header.stamp == stamp)
-
-    def call(self, kind: type, name: str, request, *, timeout_s: float = 15.0):
-        """Call a service and return the response."""
-        client = self.node.create_client(kind, name)
-        self.wait_until(client.service_is_ready, f'the service {name}')
-        future = client.call_async(request)
-        self.wait_until(future.done, f'the answer of {name}', timeout_s=timeout_s)
-        self.node.destroy_client(client)
-        return future.result()
 
     def status(self, task: str, *, until=lambda status: True, what: str = '') -> dict[str, str]:
         """Wait for a fresh diagnostics status that fits; returns level, message and its values."""

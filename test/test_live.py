@@ -84,9 +84,11 @@ def town(tiny_model, tmp_path_factory):
     return folder
 
 
-def offline(source, place_map, model, **config):
+def offline(source, place_map, model, *, part=slice(None), **config):
+    """What the recognizer says of a part of the pictures, in a loop."""
     recognizer = PlaceRecognizer(DescriptorExtractor(model), place_map, RecognizerConfig(**config))
-    return [(frame, recognizer.process(frame.rgb, frame.stamp_ns)) for frame in source.frames()]
+    frames = list(source.frames())[part]
+    return [(frame, recognizer.process(frame.rgb, frame.stamp_ns)) for frame in frames]
 
 
 def sustained(run, rate):
@@ -118,6 +120,10 @@ def assert_same(answers, expected):
         assert [m.row for m in found.matches] == [m.row for m in wanted.matches]
         similarities = [m.similarity for m in wanted.matches]
         assert [m.similarity for m in found.matches] == pytest.approx(similarities, abs=1e-5)
+        probabilities = [m.probability for m in wanted.matches]
+        assert [m.probability for m in found.matches] == pytest.approx(
+            probabilities, abs=1e-3, nan_ok=True
+        )
         for mine, other in zip(found.matches, wanted.matches, strict=True):
             assert (mine.stamp_ns, mine.image, mine.camera) == (
                 *(other.stamp_ns, other.image, other.camera),
@@ -149,7 +155,7 @@ def test_live_answers_are_those_of_the_recognizer(town, tiny_model, tmp_path):
     expected = offline(source, place_map, tiny_model, top_k=20, min_similarity=0.9)
     assert_same(live.answers, expected)
     reasons = {r.reason.partition(':')[0] for _, r in expected}
-    assert reasons == {'', 'below_threshold', 'blank'}  # the bag has all kinds
+    assert {'no_keyframes', 'below_threshold', 'blank'} <= reasons  # the bag has all kinds
     counts = live.counts
     assert (counts.sent, counts.received, counts.processed) == (PICTURES,) * 3
     assert (counts.dropped, counts.others, counts.overtaken) == (0, 0, 0)
@@ -170,10 +176,8 @@ def test_compressed_pictures_at_another_rate_and_from_the_middle(town, tiny_mode
         descriptors=True,
     )
     live = sustained(lambda pace: run(pace=pace), 0.7)
-    expected = offline(source, place_map, tiny_model)
-    for number, (_, wanted) in enumerate(expected[20:41]):
-        object.__setattr__(wanted, 'query_id', number)  # the node counts from what it was given
-    assert_same(live.answers, expected[20:41])
+    expected = offline(source, place_map, tiny_model, part=slice(20, 41))
+    assert_same(live.answers, expected)
 
 
 def test_real_pictures_and_the_shipped_model(vpr_data, tmp_path):
@@ -203,7 +207,7 @@ def test_real_pictures_and_the_shipped_model(vpr_data, tmp_path):
     )
     live = sustained(lambda pace: run(pace=pace), rate)
     assert_same(live.answers, expected)
-    assert {r.status for _, r in expected} == {Status.CANDIDATE}
+    assert {r.status for _, r in expected} == {Status.CANDIDATE, Status.CONSISTENT}
 
 
 def test_what_is_too_fast_is_reported_as_dropped(town, tiny_model, tmp_path):

@@ -97,12 +97,13 @@ def test_a_known_place_is_a_candidate_with_stamp_frame_and_evidence(client, pict
     assert closure.header.stamp == stamp_msg_from_ns(stamp_ns)
     assert closure.header.frame_id == FRAME
     assert (closure.map_frame_id, closure.camera) == ('town', 'front')
-    assert (closure.status, closure.reason) == (LoopClosure.CANDIDATE, '')
+    assert closure.status == LoopClosure.CANDIDATE
+    assert closure.reason == 'few_pictures: 1 of 3 pictures agree'
     best = closure.matches[0]
     assert (best.place_id, best.image) == (3, '000003.jpg')
     assert best.stamp == stamp_msg_from_ns(4 * 10**9)
     assert best.similarity == pytest.approx(1.0, abs=1e-3)
-    assert np.isnan(best.probability)
+    assert 0.9 < best.probability <= 1.0
     assert (best.pose.position.x, best.pose.orientation.w) == (3.0, 1.0)
     assert [m.similarity for m in closure.matches] == sorted(
         (m.similarity for m in closure.matches), reverse=True
@@ -222,7 +223,8 @@ def test_diagnostics_tell_the_state(client, pictures):
     status = client.status('map')
     assert (status['level'], status['places'], status['frame']) == (b'\x00', str(PLACES), 'town')
     status = client.status('localization', until=lambda s: s.level == b'\x00')
-    assert (status['last status'], status['min_similarity']) == ('CANDIDATE', '0.8')
+    assert status['last status'] in ('CANDIDATE', 'CONSISTENT')  # as other tests left it
+    assert status['min_similarity'] == '0.8'
     assert float(status['age s']) < 5
 
 
@@ -254,7 +256,7 @@ def test_enable_lets_pictures_in_or_not(client, pictures):
         assert int(client.status('input')['ignored, disabled']) >= 1
     finally:  # the tests that follow use the same node
         client.call(SetBool, '/localizer/enable', SetBool.Request(data=True))
-    assert client.ask(pictures[0]).status == LoopClosure.CANDIDATE
+    assert client.ask(pictures[0]).status != LoopClosure.REJECTED
 
 
 def test_reset_starts_the_numbers_anew(client, pictures):

@@ -92,11 +92,14 @@ def test_with_its_own_parameter_file_it_runs_until_a_signal(
     [
         (['-p', 'model:=/no/such.onnx'], 'no model file at /no/such.onnx'),
         (['-p', 'map:=/no/such/map'], 'no map at /no/such/map'),
-        (['-p', 'modle:=x'], "no parameter 'modle'; did you mean 'model'?"),
+        (['-p', 'modell:=x'], "no parameter 'modell'; did you mean 'model'?"),
+        (['-p', 'cameras:=front'], "cameras: 'front' (text) is not accepted; accepted: list"),
+        (['-p', 'cameras:=[a, a]'], "cameras: 'a' stands there twice"),
+        (['-p', 'body_from_camera:=[0, 0, 0, 1]'], 'body_from_camera: 4 numbers for 1 cameras'),
         (['-p', 'top_k:=five'], "top_k: 'five' (text) is not accepted; accepted: integer"),
         (['-p', 'device:=tensorrt'], 'device tensorrt'),
     ],
-    ids=['model', 'map', 'unknown', 'mistyped', 'device'],
+    ids=['model', 'map', 'unknown', 'mistyped', 'no list', 'twice', 'mounting', 'device'],
 )
 def test_what_cannot_start_says_why_and_exits_with_1(start, arguments, text):
     node = start(*arguments)

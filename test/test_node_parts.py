@@ -27,7 +27,7 @@ from vpr_ros.errors import MapError
 from vpr_ros.node import debug_image, messages
 from vpr_ros.node.diagnostics import NodeState, diagnostic_array
 from vpr_ros.node.engine import Engine, directory_of
-from vpr_ros.node.mailbox import Mailbox, RateLimiter
+from vpr_ros.node.mailbox import Mailbox, Put, RateLimiter
 from vpr_ros.node.markers import MAX_PLACES, MarkerBoard
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import NodeConfig
@@ -41,10 +41,58 @@ IMAGE, COMPRESSED = 'sensor_msgs/msg/Image', 'sensor_msgs/msg/CompressedImage'
 
 def test_the_mailbox_keeps_the_newest_and_tells_what_it_replaced():
     mailbox = Mailbox()
-    assert [mailbox.put(n) for n in range(3)] == [False, True, True]
-    assert mailbox.take() == 2
-    assert not mailbox.put(9)
-    assert mailbox.take() == 9
+    assert [mailbox.put(n) for n in range(3)] == [Put.FREE, Put.BUSY, Put.BUSY]
+    assert mailbox.take() == (0, 2)
+    assert mailbox.put(9) is Put.FREE
+    assert mailbox.take() == (0, 9)
+
+
+def test_the_mailbox_serves_its_senders_in_turn():
+    """A camera with four times the rate of another gets no more than its half."""
+    mailbox = Mailbox(3)  # the third never sends
+    taken = []
+    for n in range(40):
+        mailbox.put(f'fast {n}', 0)
+        if n % 4 == 0:
+            mailbox.put(f'slow {n}', 1)
+        if n % 2 == 1:
+            taken.append(mailbox.take())
+    assert [sender for sender, _ in taken] == [0, 1] * 10
+    assert taken[:4] == [(0, 'fast 1'), (1, 'slow 0'), (0, 'fast 5'), (1, 'slow 4')]
+
+
+def test_the_rate_limit_serves_cameras_whose_pictures_come_together():
+    mailbox, taken = Mailbox(2), []
+
+    def work():
+        while (item := mailbox.take()) is not None:
+            taken.append(item[0])
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    fates = []
+    for n in range(30):
+        fates += [mailbox.put(n, camera, max_rate=20.0) for camera in (0, 1)]
+        time.sleep(0.02)
+    mailbox.close()
+    worker.join(5)
+    assert 9 <= len(taken) <= 15  # 0.6 s or a little more
+    assert abs(taken.count(0) - taken.count(1)) <= 1
+    assert fates.count(Put.LIMITED) > 40
+    left = fates.count(Put.FREE) - len(taken)
+    assert 0 <= left <= 2, 'every picture is taken, replaced or one of the last'
+
+
+def test_the_rate_limit_takes_the_fresh_picture_of_a_single_camera():
+    mailbox = Mailbox()
+    assert mailbox.put('first', max_rate=5.0) is Put.FREE
+    assert mailbox.take() == (0, 'first')
+    assert mailbox.put('early', max_rate=5.0) is Put.LIMITED
+    time.sleep(0.21)
+    assert mailbox.put('due', max_rate=5.0) is Put.FREE
+    assert mailbox.put('newer', max_rate=5.0) is Put.BUSY  # nobody was there to take it
+    assert mailbox.take() == (0, 'newer')
+    assert mailbox.put('unlimited', max_rate=0.0) is Put.FREE
 
 
 def test_closing_the_mailbox_wakes_the_worker():
@@ -61,21 +109,21 @@ def test_closing_the_mailbox_wakes_the_worker():
 
 
 def test_nothing_is_lost_or_doubled_between_threads():
-    mailbox, taken = Mailbox(), []
+    mailbox, taken = Mailbox(2), [[], []]
 
     def work():
         while (item := mailbox.take()) is not None:
-            taken.append(item)
+            taken[item[0]].append(item[1])
 
     worker = threading.Thread(target=work)
     worker.start()
-    dropped = sum(mailbox.put(n) for n in range(1, 5001))
-    while not taken or taken[-1] != 5000:
+    fates = [mailbox.put(n, n % 2) for n in range(2, 5002)]
+    while not all(taken) or (taken[0][-1], taken[1][-1]) != (5000, 5001):
         time.sleep(0.001)
     mailbox.close()
     worker.join(5)
-    assert len(taken) + dropped == 5000
-    assert taken == sorted(set(taken))
+    assert len(taken[0]) + len(taken[1]) + fates.count(Put.BUSY) == 5000
+    assert taken == [sorted(set(numbers)) for numbers in taken]
 
 
 @pytest.mark.parametrize(('max_rate', 'expected'), [(0.0, 300), (10.0, 100), (15.0, 150)])
@@ -123,7 +171,9 @@ SILENCE = [
 
 @pytest.mark.parametrize(('publishers', 'topics', 'reliable', 'text'), SILENCE)
 def test_silence_is_explained_with_what_to_do(publishers, topics, reliable, text):
-    found = explain('/image', 'raw', reliable=reliable, publishers=publishers, topics=topics)
+    found = explain(
+        '/image', 'image', 'raw', reliable=reliable, publishers=publishers, topics=topics
+    )
     assert text in found
 
 
@@ -147,8 +197,8 @@ def engine(tiny_model, tmp_path):
 def test_a_late_picture_is_no_jump_in_time(engine):
     picture = textured_pictures(1)[0]
     stamps = [10**9, 2 * 10**9, 2 * 10**9 - 50_000_000, 3 * 10**9]
-    assert [engine.process(picture, s).recognition.query_id for s in stamps] == [0, 1, 2, 3]
-    assert engine.process(picture, 10**9).recognition.query_id == 0
+    assert [engine.process(picture, s)[0].recognition.query_id for s in stamps] == [0, 1, 2, 3]
+    assert engine.process(picture, 10**9)[0].recognition.query_id == 0
 
 
 def test_a_map_that_knows_some_poses_gives_a_finite_covariance(engine):
@@ -159,11 +209,11 @@ def test_a_map_that_knows_some_poses_gives_a_finite_covariance(engine):
     engine = Engine(
         NodeConfig(model=str(engine.extractor.info.path), map=saved(engine)), RecognizerConfig()
     )
-    assert engine.process(picture[0], 0).recognition.pose is None
+    assert engine.process(picture[0], 0)[0].recognition.pose is None
     state = NodeState('/localizer', 'active', True, False, engine, None, Statistics().snapshot())
     status = diagnostic_array(state, Time()).status
     assert any('1 of 7 places without a position' in part.message for part in status)
-    pose = engine.process(textured_pictures(6)[2], 1).recognition.pose
+    pose = engine.process(textured_pictures(6)[2], 1)[0].recognition.pose
     assert np.isfinite(pose.covariance).all()
     assert (np.diag(pose.covariance) > 0).all()
 
@@ -179,7 +229,7 @@ def test_the_map_frame_can_be_overridden(tiny_model, tmp_path):
     town = build_map(tiny_model, tmp_path / 'town', textured_pictures(2))
     config = NodeConfig(model=str(tiny_model), map=town.as_uri(), map_frame_id='robot1/map')
     engine = Engine(config, RecognizerConfig())
-    answer = engine.process(textured_pictures(1)[0], 0)
+    (answer,) = engine.process(textured_pictures(1)[0], 0)
     assert answer.map_frame_id == 'robot1/map'
 
 
@@ -204,16 +254,16 @@ def test_what_nobody_listens_to_is_not_made(engine, ros_node, monkeypatch):
 
     spy(messages, 'global_descriptor')
     spy(debug_image, 'draw')
-    outputs = Outputs(ros_node, camera='')
+    outputs = Outputs(ros_node, cameras=[''])
     picture = textured_pictures(6)[2]
-    answer = engine.process(picture, 0)
-    outputs.publish_answer(answer, Header(), picture, age_s=0.0)
+    (answer,) = engine.process(picture, 0)
+    outputs.publish_answers([answer], Header(), picture, age_s=0.0)
     assert made == []
     for message_type, topic in ((GlobalDescriptor, 'descriptor'), (Image, 'debug_image')):
         ros_node.create_subscription(message_type, f'~/{topic}', print, qos_profile_sensor_data)
     deadline = time.monotonic() + 10
     while len(set(made)) < 2 and time.monotonic() < deadline:
-        outputs.publish_answer(answer, Header(), picture, age_s=0.0)
+        outputs.publish_answers([answer], Header(), picture, age_s=0.0)
         time.sleep(0.05)  # until the publishers have found them
     assert set(made) == {'global_descriptor', 'draw'}
 
@@ -226,14 +276,14 @@ def test_the_debug_image_shows_the_keyframe_and_stays_inside_the_map(engine, tmp
     cv2.imwrite(str(folder / '000002.jpg'), green)
     cv2.imwrite(str(tmp_path / 'secret.jpg'), green)
     engine.place_map.images[2] = f'{KEYFRAMES}/000002.jpg'  # as the map builder names them
-    answer = engine.process(pictures[2], 0)
+    (answer,) = engine.process(pictures[2], 0)
     picture = debug_image.draw(pictures[2], answer)
     assert picture.shape == (debug_image.PANEL_HEIGHT + 40, 640, 3)
     assert picture[120, 480, 1] > 200
-    answer = engine.process(pictures[3], 1)  # its keyframe was not kept
+    (answer,) = engine.process(pictures[3], 1)  # its keyframe was not kept
     assert tuple(debug_image.draw(pictures[3], answer)[200, 480]) == (70, 70, 70)
     engine.place_map.images[4] = f'{KEYFRAMES}/../../secret.jpg'
-    answer = engine.process(pictures[4], 2)
+    (answer,) = engine.process(pictures[4], 2)
     assert tuple(debug_image.draw(pictures[4], answer)[200, 480]) == (70, 70, 70)
 
 
@@ -257,12 +307,13 @@ def test_statistics_take_percentiles_and_count_reasons(engine):
     pictures = textured_pictures(6)
     for n in range(20):
         statistics.arrived()
-        recognition = engine.process(pictures[n % 6], n).recognition
+        recognition = engine.process(pictures[n % 6], n)[0].recognition
         statistics.answered(recognition, duration_s=0.001 * (n + 1), age_s=0.1)
-    statistics.answered(engine.process(np.zeros((64, 64, 3), np.uint8), 99).recognition, 0.01, 0.1)
+    dark = engine.process(np.zeros((64, 64, 3), np.uint8), 99)[0].recognition
+    statistics.answered(dark, 0.01, 0.1)
     snapshot = statistics.snapshot()
     assert snapshot.process_ms == pytest.approx((10.0, 19.0), abs=1.5)
-    assert snapshot.reasons == {'accepted': 20, 'dark': 1}
+    assert snapshot.reasons == {'candidate': 2, 'consistent': 18, 'dark': 1}
     assert snapshot.last.status is Status.REJECTED
-    assert (snapshot.received, snapshot.processed) == (20, 21)
-    assert set(snapshot.stages_ms) == {'quality', 'extract', 'search'}
+    assert (snapshot.total('received'), snapshot.total('processed')) == (20, 21)
+    assert set(snapshot.stages_ms) == {'quality', 'extract', 'search', 'filter'}

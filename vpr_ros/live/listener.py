@@ -31,7 +31,7 @@ from vpr_ros.live.answers import AnswerReader, pose_estimate
 from vpr_ros.live.counts import Counts
 from vpr_ros.live.node_process import LiveNode, NodeError
 from vpr_ros.place_map import PlaceMap
-from vpr_ros.recognizer import Recognition
+from vpr_ros.recognizer import Recognition, Status
 from vpr_ros.replay.player import Sent
 from vpr_ros.retrieval_pose import PoseEstimate
 
@@ -247,7 +247,7 @@ class Listener:
         """Whether what comes after the last answer has come too."""
         stamp_ns = self._sent[-1].stamp_ns
         has_place = bool(last.matches) and bool(np.isfinite(last.matches[0].position).all())
-        pose_is_due = not last.reason and has_place
+        pose_is_due = last.status is not Status.REJECTED and has_place
         descriptor_is_due = self._descriptors_wanted and bool(last.matches)
         return (not pose_is_due or stamp_ns in self._poses) and (
             not descriptor_is_due or stamp_ns in self._descriptors
@@ -297,10 +297,19 @@ class Listener:
     def _on_answer(self, msg: LoopClosure) -> None:
         now_s = time.monotonic()
         with self._changed:
+            if not self._is_of_map(msg.map_frame_id):
+                return
             waiting = self._unanswered.get(stamp_ns_from_msg(msg.header.stamp))
             if waiting:  # otherwise somebody else's picture
                 self._take(msg, waiting.popleft(), now_s)
             self._changed.notify_all()
+
+    def _is_of_map(self, frame_id: str) -> bool:
+        """Whether an answer is about the loaded map: in mode `both`, others are of its own past.
+
+        Where the two share a frame, the answer about the loaded map comes first.
+        """
+        return self._map_info is None or frame_id == self._map_info.header.frame_id
 
     def _take(self, msg: LoopClosure, sent: Sent, now_s: float) -> None:
         try:
@@ -316,6 +325,8 @@ class Listener:
 
     def _on_pose(self, msg: PoseWithCovarianceStamped) -> None:
         with self._changed:
+            if not self._is_of_map(msg.header.frame_id):
+                return
             self._poses[stamp_ns_from_msg(msg.header.stamp)] = pose_estimate(msg)
             self._changed.notify_all()
 

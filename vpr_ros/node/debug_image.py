@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from vpr_ros.node.engine import Answer
-from vpr_ros.place_map import KEYFRAMES, Match, PlaceMap
+from vpr_ros.place_map import Match, PlaceMap
 from vpr_ros.recognizer import Status
 
 PANEL_HEIGHT = 240
@@ -49,11 +49,8 @@ def _scaled(rgb: np.ndarray) -> np.ndarray:
 
 def _keyframe(place_map: PlaceMap, match: Match) -> np.ndarray | None:
     """Read the picture of a place, RGB; None where the map keeps none."""
-    if place_map.directory is None or not match.image:
-        return None
-    folder = (place_map.directory / KEYFRAMES).resolve()
-    path = (place_map.directory / match.image).resolve()
-    if folder not in path.parents or not path.is_file():  # names in a map are not to be trusted
+    path = place_map.picture_path(match.image)
+    if path is None:
         return None
     bgr = cv2.imread(str(path), cv2.IMREAD_COLOR)
     return None if bgr is None else cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,10 @@ from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
 
 from vpr_ros.node.engine import Engine
-from vpr_ros.node.statistics import Snapshot
+from vpr_ros.node.sensor_state import CameraInfoView, OdometryView
+from vpr_ros.node.statistics import CameraCounts, Snapshot
 from vpr_ros.recognizer import Status
+from vpr_ros.revisits import USUAL_REASONS
 
 OK, WARN, ERROR = DiagnosticStatus.OK, DiagnosticStatus.WARN, DiagnosticStatus.ERROR
 NO_CLOCK = 'use_sim_time is set and nothing comes on /clock: play the bag with --clock'
@@ -24,7 +26,7 @@ _ODD_AGE_S = 10.0  # older or younger than this, stamps and clock do not belong 
 
 @dataclass(frozen=True)
 class InputState:
-    """What is known about the picture topic.
+    """What is known about a camera's picture topic.
 
     Attributes:
         topic: Full name of the topic.
@@ -44,8 +46,23 @@ class InputState:
 
 
 @dataclass(frozen=True)
+class SensorState:
+    """What is known while the node is subscribed.
+
+    Attributes:
+        images: The picture topic of each camera.
+        camera_infos: The intrinsics of each camera.
+        odometry: Of the body.
+    """
+
+    images: Sequence[InputState]
+    camera_infos: Sequence[CameraInfoView]
+    odometry: OdometryView
+
+
+@dataclass(frozen=True)
 class NodeState:
-    """What the four statuses are made from.
+    """What the statuses are made from.
 
     Attributes:
         name: Full name of the node.
@@ -53,7 +70,7 @@ class NodeState:
         enabled: Whether ~/enable lets pictures in.
         clock_stands: Whether simulated time was asked for and no /clock has come.
         engine: Model and map; None before they are loaded.
-        input: The picture topic; None while there is no subscription.
+        sensors: What the node subscribes to; None while it does not.
         counts: What happened to the pictures.
     """
 
@@ -62,16 +79,14 @@ class NodeState:
     enabled: bool
     clock_stands: bool
     engine: Engine | None
-    input: InputState | None
+    sensors: SensorState | None
     counts: Snapshot
 
 
 def diagnostic_array(state: NodeState, stamp: Time) -> DiagnosticArray:
-    """Make /diagnostics: input, inference, map and localization."""
-    return DiagnosticArray(
-        header=Header(stamp=stamp),
-        status=[make(state) for make in (_input, _inference, _map, _localization)],
-    )
+    """Make /diagnostics: input, odometry, camera_info, inference, map and localization."""
+    makers = (_input, _odometry, _camera_info, _inference, _map, _localization)
+    return DiagnosticArray(header=Header(stamp=stamp), status=[make(state) for make in makers])
 
 
 def _status(
@@ -110,36 +125,56 @@ def next_step(lifecycle: str, node: str) -> str:
 def _input(state: NodeState) -> DiagnosticStatus:
     counts = state.counts
     values: dict[str, Any] = {
-        'received': counts.received,
-        'dropped, a newer one came': counts.dropped,
-        'skipped, max_rate': counts.limited,
-        'ignored, disabled': counts.ignored,
-        'refused': counts.refused,
+        **{text: counts.total(count) for count, text in _COUNTS.items()},
         'pictures per second': counts.rate_in,
         'seconds since the last': counts.silent_s,
-        'encoding': counts.encoding,
-        'size': counts.size,
     }
-    if state.input is not None:
-        values |= {
-            'topic': state.input.topic,
-            'QoS': state.input.qos,
-            'publishers': state.input.publishers,
-            'lost on the way': state.input.lost,
-            'publishers with incompatible QoS': state.input.mismatches,
-        }
+    for number, camera in enumerate(counts.cameras):
+        own: dict[str, Any] = {'encoding': camera.encoding, 'size': camera.size}
+        if state.sensors is not None:
+            own |= _topic_values(state.sensors.images[number])
+        if len(counts.cameras) > 1:
+            own |= {text: getattr(camera, count) for count, text in _COUNTS.items()}
+            own['processed'] = camera.processed
+            own['pictures per second'] = camera.rate_in
+            own['seconds since the last'] = camera.silent_s
+        values |= _named(camera.name if len(counts.cameras) > 1 else '', own)
     level, message = _input_level(state)
     return _status(state, 'input', level, message, values)
+
+
+_COUNTS = {
+    'received': 'received',
+    'dropped': 'dropped, a newer one came',
+    'limited': 'skipped, max_rate',
+    'ignored': 'ignored, disabled',
+    'refused': 'refused',
+}
+
+
+def _topic_values(state: InputState) -> dict[str, Any]:
+    return {
+        'topic': state.topic,
+        'QoS': state.qos,
+        'publishers': state.publishers,
+        'lost on the way': state.lost,
+        'publishers with incompatible QoS': state.mismatches,
+    }
+
+
+def _named(camera: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the camera before each key, where there are several."""
+    return {f'{camera} {key}' if camera else key: value for key, value in values.items()}
 
 
 def _input_level(state: NodeState) -> tuple[bytes, str]:
     counts = state.counts
     if idle := _idle(state):
         return WARN, idle
-    if state.input is not None and state.input.silence:
-        return ERROR, f'no picture: {state.input.silence}'
-    if counts.refusal:
-        return ERROR, counts.refusal
+    if silence := _silence(state):
+        return silence
+    if refusals := _of_cameras(counts.cameras, [camera.refusal for camera in counts.cameras]):
+        return ERROR, refusals
     if state.clock_stands:
         return WARN, NO_CLOCK
     if abs(counts.age_s) > _ODD_AGE_S:
@@ -150,10 +185,53 @@ def _input_level(state: NodeState) -> tuple[bytes, str]:
     return OK, f'{counts.rate_in:.1f} pictures per second'
 
 
+def _silence(state: NodeState) -> tuple[bytes, str] | None:
+    """What to say of cameras that send nothing: a warning while another one does."""
+    if state.sensors is None:
+        return None
+    silences = [image.silence for image in state.sensors.images]
+    if not any(silences):
+        return None
+    text = _of_cameras(state.counts.cameras, [s and f'no picture: {s}' for s in silences])
+    return (ERROR if all(silences) else WARN), text
+
+
+def _of_cameras(cameras: Sequence[CameraCounts], texts: Sequence[str]) -> str:
+    """Join what is said of each camera, with its name where there are several."""
+    return '; '.join(
+        f'{camera.name}: {text}' if len(cameras) > 1 else text
+        for camera, text in zip(cameras, texts, strict=True)
+        if text
+    )
+
+
+def _odometry(state: NodeState) -> DiagnosticStatus:
+    if state.sensors is None:
+        return _status(state, 'odometry', WARN, _idle(state), {})
+    odometry = state.sensors.odometry
+    _, problem = odometry.problem
+    level, message = (WARN, problem) if problem else (OK, odometry.summary)
+    return _status(state, 'odometry', level, message, odometry.values)
+
+
+def _camera_info(state: NodeState) -> DiagnosticStatus:
+    if state.sensors is None:
+        return _status(state, 'camera_info', WARN, _idle(state), {})
+    views = state.sensors.camera_infos
+    problems = [view.problem[1] for view in views]
+    values: dict[str, Any] = {}
+    for view in views:
+        values |= _named(view.camera if len(views) > 1 else '', view.values)
+    if text := _of_cameras(state.counts.cameras, problems):
+        return _status(state, 'camera_info', WARN, text, values)
+    known = sum(bool(view.received) for view in views)
+    return _status(state, 'camera_info', OK, f'{known} of {len(views)} cameras', values)
+
+
 def _inference(state: NodeState) -> DiagnosticStatus:
     counts = state.counts
     values: dict[str, Any] = {
-        'processed': counts.processed,
+        'processed': counts.total('processed'),
         'failed': counts.failed,
         'pictures per second': counts.rate_out,
         'ms per picture p50': counts.process_ms[0],
@@ -187,10 +265,14 @@ def _map(state: NodeState) -> DiagnosticStatus:
         'places': len(place_map),
         'frame': state.engine.map_frame_id,
         'places with a position': num_positions,
+        'places learnt': state.engine.num_learnt,
         'spacing m': place_map.spacing_m,
         'created': place_map.created,
         'model sha256': place_map.model.sha256,
     }
+    if state.engine.mode == 'slam':
+        message = f'{state.engine.num_learnt} places learnt, {len(place_map)} to be recognised'
+        return _status(state, 'map', OK, message, values)
     if len(place_map) == 0:
         message = f'the map is empty: start with map:=DIRECTORY or call {state.name}/load_map'
         return _status(state, 'map', ERROR, message, values)
@@ -224,6 +306,8 @@ def _localization(state: NodeState) -> DiagnosticStatus:
     if last is None:
         return _status(state, 'localization', WARN, 'no picture was processed yet', values)
     if last.status is Status.REJECTED:
-        return _status(state, 'localization', WARN, last.reason, values)
+        explores = state.engine is not None and state.engine.mode == 'slam'
+        usual = explores and last.reason.startswith(USUAL_REASONS)
+        return _status(state, 'localization', OK if usual else WARN, last.reason, values)
     place = f'place {last.matches[0].place_id}, similarity {last.matches[0].similarity:.3f}'
     return _status(state, 'localization', OK, place, values)

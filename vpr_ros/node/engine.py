@@ -14,12 +14,25 @@ import numpy as np
 from vpr_ros import resources
 from vpr_ros.errors import MapError
 from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.keyframe_store import KeyframeStore, features_of_map
 from vpr_ros.node.parameters import NodeConfig
+from vpr_ros.odometry import OdometryPose
+from vpr_ros.online_map import MappingConfig
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig
+from vpr_ros.revisits import RevisitDetector
+from vpr_ros.session import Anchor, SavedSession, Session
+from vpr_ros.verification.camera import Intrinsics
+from vpr_ros.verification.features import (
+    DEFAULT_FEATURES,
+    FeatureExtractor,
+    create_feature_extractor,
+)
 
 logger = logging.getLogger(__name__)
 
+MAP_FRAME = 'map'  # of maps that begin here: another day, the odometry begins elsewhere
+_MAX_ANCHORS = 100_000
 _BACKWARD_NS = 100_000_000  # two pictures of one camera may arrive swapped; a looped bag is more
 
 
@@ -41,59 +54,116 @@ class Answer:
 class Engine:
     """Loads what the configuration names; then recognises, from any thread.
 
+    In mode `localize` a picture is held against the loaded map, in `slam` against what was learnt
+    on this drive, in `both` against either, with an answer each.
+
     Attributes:
         extractor: The model that runs.
+        mode: `localize`, `slam` or `both`.
     """
 
-    def __init__(self, config: NodeConfig, recognizer_config: RecognizerConfig) -> None:
+    def __init__(
+        self,
+        config: NodeConfig,
+        recognizer_config: RecognizerConfig,
+        mapping_config: MappingConfig | None = None,
+    ) -> None:
         """Load model and map.
 
         Raises:
             VprError, OSError: Either cannot be used; the text says why and what to do.
         """
         self._frame_override = config.map_frame_id
+        self.mode = config.mode
+        if self.mode == 'slam' and config.map:
+            raise MapError(_NO_MAP_IN_SLAM.format(config.map))
         self.extractor = DescriptorExtractor(
             config.model or resources.default_model(),
             device=config.device,
             num_threads=config.num_threads,
         )
         place_map = self._read(config.map) if config.map else PlaceMap(self.extractor.info.ref)
-        self._recognizer = PlaceRecognizer(self.extractor, place_map, recognizer_config)
-        self._last_stamp_ns: int | None = None
+        self._features = config.features, config.max_features
+        keyframes = features_of_map(place_map)
+        local = self._local_features(keyframes)
+        self._local = local
+        self._located: PlaceRecognizer | None = None
+        self._revisits: RevisitDetector | None = None
+        if self.mode != 'slam':
+            self._located = PlaceRecognizer(
+                self.extractor,
+                place_map,
+                recognizer_config,
+                local=local,
+                keyframes=keyframes,
+            )
+        if self.mode != 'localize':
+            self._revisits = RevisitDetector(
+                self.extractor, recognizer_config, mapping_config, local=local
+            )
+        self._last_stamps_ns: dict[int, int] = {}  # by camera, for each comes late in its own way
+        self._anchors: list[Anchor] = []
         self._lock = threading.Lock()
 
     @property
     def place_map(self) -> PlaceMap:
-        """The map in use."""
-        return self._recognizer.place_map
+        """The map in use: the loaded one, or in mode `slam` what was learnt."""
+        return self._main.place_map
 
     @property
     def map_frame_id(self) -> str:
         """Frame of the poses of the map in use."""
-        return self._frame_override or self.place_map.frame_id
+        return self._frame_of(self._main)
+
+    @property
+    def odometry_frame_id(self) -> str:
+        """Frame of the odometry, and so of what is learnt; '' in mode `localize`."""
+        return self._revisits.frame_id if self._revisits else ''
+
+    @odometry_frame_id.setter
+    def odometry_frame_id(self, frame_id: str) -> None:
+        if self._revisits is not None:
+            self._revisits.frame_id = frame_id
+
+    @property
+    def num_learnt(self) -> int:
+        """Places learnt so far, those included that are too recent to be recognised."""
+        return len(self._revisits.learnt) if self._revisits else 0
 
     @property
     def min_similarity(self) -> float:
         """The threshold in force, cosine similarity."""
-        return self._recognizer.min_similarity
+        return self._main.min_similarity
 
     @property
     def config(self) -> RecognizerConfig:
         """The thresholds in force; assign to change them."""
-        return self._recognizer.config
+        return self._main.config
 
     @config.setter
     def config(self, config: RecognizerConfig) -> None:
         with self._lock:
-            self._recognizer.config = config
+            for recognizer in self._recognizers():
+                recognizer.config = config
+
+    @property
+    def mapping(self) -> MappingConfig | None:
+        """When a picture becomes a place; assign to change it; None in mode `localize`."""
+        return self._revisits.mapping if self._revisits else None
+
+    @mapping.setter
+    def mapping(self, mapping: MappingConfig) -> None:
+        with self._lock:
+            if self._revisits is not None:
+                self._revisits.mapping = mapping
 
     def check(self, config: RecognizerConfig) -> None:
-        """Refuse thresholds that this model cannot run with, without using them.
+        """Refuse thresholds that model and map cannot run with, without using them.
 
         Raises:
-            ModelError: A threshold of the model is wanted and it records none.
+            ModelError: A recorded threshold is wanted and neither of them records one.
         """
-        PlaceRecognizer(self.extractor, PlaceMap(self.extractor.info.ref), config)
+        PlaceRecognizer(self.extractor, self.place_map, config)
 
     def summary(self) -> dict[str, str | int | float]:
         """Return what runs, for the log."""
@@ -109,36 +179,60 @@ class Engine:
             'map frame': self.map_frame_id,
         }
 
-    def process(self, rgb: np.ndarray, stamp_ns: int) -> Answer:
+    def process(
+        self,
+        rgb: np.ndarray,
+        stamp_ns: int,
+        *,
+        camera: int = 0,
+        odometry: OdometryPose | None = None,
+        intrinsics: Intrinsics | None = None,
+    ) -> list[Answer]:
         """Recognise the next picture of the stream.
 
         Args:
             rgb: uint8 RGB (H, W, 3).
-            stamp_ns: Its stamp; one that lies before the last one resets what depends on time.
+            stamp_ns: Its stamp; one that lies before the camera's last one resets what depends
+                on time, and what was learnt.
+            camera: Number of the camera.
+            odometry: Where odometry has the camera at that time; None: unknown.
+            intrinsics: Of the camera, for pictures of this size; None: unknown.
+
+        Returns:
+            An answer a map: the loaded one's first.
         """
         with self._lock:
-            last, self._last_stamp_ns = self._last_stamp_ns, stamp_ns
-            if last is not None and stamp_ns < last - _BACKWARD_NS:
-                logger.warning(
-                    'picture stamps jumped back by %.3f s (a bag that loops?): forgetting '
-                    'earlier pictures',
-                    (last - stamp_ns) * 1e-9,
+            self._follow_clock(stamp_ns, camera)
+            recognizers = self._recognizers()
+            picture = recognizers[0].describe(
+                rgb, stamp_ns, camera=camera, odometry=odometry, intrinsics=intrinsics
+            )
+            answers = [
+                Answer(
+                    recognizer.recognize(picture),
+                    recognizer.place_map,
+                    self._frame_of(recognizer),
                 )
-                self._recognizer.reset()
-            return self._answer(self._recognizer.process(rgb, stamp_ns))
+                for recognizer in recognizers
+            ]
+            if self._located is not None and self._revisits is not None:
+                self._anchor(answers[0].recognition, odometry)
+            return answers
 
     def recognize_once(self, rgb: np.ndarray, stamp_ns: int) -> Answer:
         """Recognise a picture that is no part of the stream and leaves no trace in it."""
         with self._lock:
-            beside = PlaceRecognizer(self.extractor, self.place_map, self.config)
-            frame_id = self.map_frame_id
-        return Answer(beside.process(rgb, stamp_ns), beside.place_map, frame_id)
+            return Answer(
+                self._main.recognize_alone(rgb, stamp_ns), self.place_map, self.map_frame_id
+            )
 
     def reset(self) -> None:
-        """Forget what depends on earlier pictures."""
+        """Forget what depends on earlier pictures, but nothing that was learnt."""
         with self._lock:
-            self._last_stamp_ns = None
-            self._recognizer.reset()
+            if self._revisits is None:  # stamps of what was learnt must still not come twice
+                self._last_stamps_ns.clear()
+            for recognizer in self._recognizers():
+                recognizer.reset()
 
     def load_map(self, url: str) -> None:
         """Replace the map in use; it stays in use if the new one cannot be.
@@ -149,18 +243,122 @@ class Engine:
         Raises:
             FileNotFoundError: No map there.
             MapModelMismatchError: Made by another model.
-            MapError: Damaged, or no such kind of URL.
+            MapError: Damaged, or no such kind of URL, or the mode knows no loaded map.
         """
+        if self._located is None:
+            raise MapError(_NO_MAP_IN_SLAM.format(url))
         place_map = self._read(url)  # slow, so before the lock
+        keyframes = features_of_map(place_map)
+        local = self._local_features(keyframes)
         with self._lock:
-            self._recognizer.place_map = place_map
-            self._recognizer.reset()
+            self._located.use_map(place_map, keyframes)
+            self._anchors.clear()
+            if local.kind != self._local.kind:
+                logger.warning(
+                    'local features are %s now, as in the map, no longer %s%s',
+                    local.kind,
+                    self._local.kind,
+                    ': what was learnt so far cannot be verified any more'
+                    if self.num_learnt
+                    else '',
+                )
+                self._located.local = self._local = local
+
+    def save_map(self, url: str) -> SavedSession:
+        """Write the loaded map together with what was learnt.
+
+        Args:
+            url: Map directory, a path or a file:// URL; replaced as a whole if it is a map; empty:
+                where the map was loaded from.
+
+        Returns:
+            What was written.
+
+        Raises:
+            FileNotFoundError: No directory was named, and no map was loaded from one.
+            MapModelMismatchError: There is a map of another model.
+            MapError: Nothing was learnt, or `url` is no place for this map.
+            OSError: The disk is full or not writable; what was there stays.
+        """
+        if self._revisits is None:
+            raise MapError('mode localize learns nothing: start the node with mode slam or both')
+        with self._lock:  # a moment, for copies of what grows
+            loaded = self._located.place_map if self._located else None
+            session = Session(
+                self._revisits.learnt.snapshot(),
+                loaded if loaded is not None and len(loaded) else None,
+                tuple(self._anchors),
+                self._frame_override or MAP_FRAME,
+            )
+        return session.save(self._directory_to_save(url, loaded))
+
+    def close(self) -> None:
+        """Let go of what was learnt."""
+        if self._revisits is not None:
+            self._revisits.close()
+
+    @property
+    def _main(self) -> PlaceRecognizer | RevisitDetector:
+        return self._recognizers()[0]
+
+    def _recognizers(self) -> list[PlaceRecognizer | RevisitDetector]:
+        return [recognizer for recognizer in (self._located, self._revisits) if recognizer]
+
+    def _frame_of(self, recognizer: PlaceRecognizer | RevisitDetector) -> str:
+        if recognizer is self._revisits:
+            return self._revisits.frame_id
+        return self._frame_override or recognizer.place_map.frame_id
+
+    @staticmethod
+    def _directory_to_save(url: str, loaded: PlaceMap | None) -> Path:
+        if url:
+            return directory_of(url)
+        if loaded is None or loaded.directory is None:
+            raise FileNotFoundError('no map was loaded, so a directory has to be named')
+        return loaded.directory
+
+    def _anchor(self, found: Recognition, odometry: OdometryPose | None) -> None:
+        """Remember where the loaded map lies in the odometry, for what is learnt to be saved."""
+        if found.map_from_camera is not None and odometry is not None and odometry.of_camera:
+            map_from_odometry = found.map_from_camera @ np.linalg.inv(odometry.matrix)
+            self._anchors.append(Anchor(found.stamp_ns, odometry.drive, map_from_odometry))
+            if len(self._anchors) > _MAX_ANCHORS:
+                self._anchors = self._anchors[::2]
+
+    def _follow_clock(self, stamp_ns: int, camera: int) -> None:
+        last = self._last_stamps_ns.get(camera)
+        self._last_stamps_ns[camera] = stamp_ns
+        if last is None or stamp_ns >= last - _BACKWARD_NS:
+            return
+        self._last_stamps_ns = {camera: stamp_ns}
+        self._anchors.clear()
+        learnt = f' and {self.num_learnt} places learnt' if self._revisits else ''
+        logger.warning(
+            'picture stamps jumped back by %.3f s (a bag that loops?): forgetting earlier '
+            'pictures%s',
+            (last - stamp_ns) * 1e-9,
+            learnt,
+        )
+        if self._located is not None:
+            self._located.reset()
+        if self._revisits is not None:
+            self._revisits.start_over()
 
     def _read(self, url: str) -> PlaceMap:
         return PlaceMap.load(directory_of(url), model=self.extractor.info.ref)
 
-    def _answer(self, recognition: Recognition) -> Answer:
-        return Answer(recognition, self.place_map, self.map_frame_id)
+    def _local_features(self, keyframes: KeyframeStore | None) -> FeatureExtractor:
+        """Return what finds local features: of the wanted kind, or of the map's."""
+        kind, max_features = self._features
+        if kind == 'auto':
+            kind = (keyframes.kind if keyframes is not None else None) or DEFAULT_FEATURES
+        return create_feature_extractor(kind, max_features)
+
+
+_NO_MAP_IN_SLAM = (
+    'mode slam knows no map but its own past, and {} was named: choose mode both to extend it, or '
+    'localize to leave it as it is'
+)
 
 
 def directory_of(url: str) -> Path:

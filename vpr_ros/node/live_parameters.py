@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import SetParametersResult
 
 from vpr_ros.errors import VprError
-from vpr_ros.node.parameters import PARAMETERS, NodeConfig, RuntimeConfig, config_of, resolve
+from vpr_ros.node.declared import config_of, current, declare
+from vpr_ros.node.parameters import MAPPING, PARAMETERS, NodeConfig, RuntimeConfig
+from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ class LiveParameters:
         fixed: What cannot change.
         runtime: Rates in force.
         recognizer: Thresholds in force.
+        mapping: When a picture becomes a place, in force.
     """
 
     def __init__(
@@ -30,14 +33,14 @@ class LiveParameters:
         node: Node,
         *,
         check: Callable[[RecognizerConfig], None],
-        apply: Callable[[RecognizerConfig], None],
+        apply: Callable[[RecognizerConfig, MappingConfig], None],
     ) -> None:
         """Declare every parameter with what the user gave or its default.
 
         Args:
             node: The node.
             check: Raises VprError on thresholds that cannot be used now.
-            apply: Called with thresholds that have changed.
+            apply: Called with what is in force when something of it has changed.
 
         Raises:
             ParameterError: Unknown names, wrong types, values out of range.
@@ -45,46 +48,34 @@ class LiveParameters:
         self._node = node
         self._check = check
         self._apply = apply
-        values = self._declare()
+        values = declare(node, PARAMETERS)
         self.fixed: NodeConfig = config_of(NodeConfig, values)
         self.runtime: RuntimeConfig = config_of(RuntimeConfig, values)
         self.recognizer: RecognizerConfig = config_of(RecognizerConfig, values)
+        self.mapping: MappingConfig = config_of(MappingConfig, values, prefix=MAPPING)
         node.add_on_set_parameters_callback(self._on_set)
         if hasattr(node, 'add_post_set_parameters_callback'):
             node.add_post_set_parameters_callback(lambda _: self.refresh())
 
     def values(self) -> dict[str, Any]:
         """Return name to value of every parameter."""
-        return {name: self._node.get_parameter(name).value for name in PARAMETERS}
+        return current(self._node, PARAMETERS)
 
     def refresh(self) -> None:
         """Take over what was set; to be called now and then, for Humble tells nobody."""
         values = self.values()
         self.runtime = config_of(RuntimeConfig, values)
         recognizer = config_of(RecognizerConfig, values)
-        if recognizer != self.recognizer:
-            self.recognizer = recognizer
-            self._apply(recognizer)
-
-    def _declare(self) -> dict[str, Any]:
-        # rclpy ignores names that nobody declares. What the user gave, rclcpp tells in public,
-        # rclpy only by this attribute, the same in every supported version.
-        given = {
-            name: parameter.value
-            for name, parameter in self._node._parameter_overrides.items()
-            if not (self._node.has_parameter(name) or name.startswith('qos_overrides.'))
-        }
-        values = resolve(given)
-        for name, value in values.items():
-            descriptor = PARAMETERS[name].descriptor()
-            # Checked and converted already: a whole number given for a real one.
-            self._node.declare_parameter(name, value, descriptor, ignore_override=True)
-        return values
+        mapping = config_of(MappingConfig, values, prefix=MAPPING)
+        if (recognizer, mapping) != (self.recognizer, self.mapping):
+            self.recognizer, self.mapping = recognizer, mapping
+            self._apply(recognizer, mapping)
 
     def _on_set(self, changes: list[Any]) -> SetParametersResult:
         values = self.values() | {p.name: p.value for p in changes}
         try:
             config_of(RuntimeConfig, values)
+            config_of(MappingConfig, values, prefix=MAPPING)
             self._check(config_of(RecognizerConfig, values))
         except (ValueError, VprError) as error:
             return SetParametersResult(successful=False, reason=str(error))

@@ -25,18 +25,27 @@ from vpr_msgs.msg import MapInfo
 
 from vpr_ros.conversions import require_cv_bridge
 from vpr_ros.errors import VprError
-from vpr_ros.node.diagnostics import NO_CLOCK, InputState, NodeState, diagnostic_array, next_step
+from vpr_ros.node.declared import ParameterError
+from vpr_ros.node.diagnostics import (
+    NO_CLOCK,
+    InputState,
+    NodeState,
+    SensorState,
+    diagnostic_array,
+    next_step,
+)
 from vpr_ros.node.engine import Engine
-from vpr_ros.node.image_input import ImageInput
+from vpr_ros.node.inputs import Inputs
 from vpr_ros.node.live_parameters import LiveParameters
-from vpr_ros.node.mailbox import RateLimiter
+from vpr_ros.node.mailbox import Put
 from vpr_ros.node.outputs import Outputs
-from vpr_ros.node.parameters import ParameterError
 from vpr_ros.node.ros_logging import forward_to
 from vpr_ros.node.services import Services
 from vpr_ros.node.statistics import Statistics
 from vpr_ros.node.worker import Worker
+from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig
+from vpr_ros.revisits import ODOMETRY_FRAME
 
 _TICK_S = 0.25
 _REMINDER_S = 30.0
@@ -65,13 +74,14 @@ class Localizer(LifecycleNode):
         self._lifecycle = 'unconfigured'
         self._enabled = True
         self._worker: Worker | None = None
-        self._limiter = RateLimiter()
-        self._statistics = Statistics()
-        self._silence = ''
-        self._periods_warned = 0
         self._reminded_s: dict[str, float] = {}
-        self._input = ImageInput(self, self._live.fixed, self._on_picture)
-        self.outputs = Outputs(self, self._live.fixed.camera)
+        self._told_missing: set[int] = set()
+        self._inputs = Inputs(self, self._live.fixed, self._on_picture)
+        names = self._inputs.names
+        self._statistics = Statistics(names)
+        self._silences = [''] * len(names)
+        self._periods_warned = [0] * len(names)
+        self.outputs = Outputs(self, names)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self._own_services = Services(self)
         self._start_timers()
@@ -133,10 +143,11 @@ class Localizer(LifecycleNode):
 
     def _configure(self) -> None:
         require_cv_bridge()
-        self.engine = engine = Engine(self._live.fixed, self._live.recognizer)
+        live = self._live
+        self.engine = engine = Engine(live.fixed, live.recognizer, live.mapping)
         self._log_configuration(engine)
         self.announce_map(engine)
-        if not len(engine.place_map):
+        if not len(engine.place_map) and live.fixed.mode != 'slam':
             self.get_logger().warning(
                 f'no map: every picture will be rejected until {self._name}/load_map is called, '
                 'or start with -p map:=DIRECTORY (launch: map:=DIRECTORY)'
@@ -144,27 +155,30 @@ class Localizer(LifecycleNode):
 
     def _activate(self) -> None:
         assert self.engine is not None  # held by the lifecycle: configure comes first
-        self._input.open()
+        self._inputs.open()
         self._worker = Worker(
             self.engine,
             self.outputs,
             self._statistics,
-            transport=self._live.fixed.image_transport,
+            inputs=self._inputs,
             age_s=self.age_s,
             logger=self.get_logger(),
             is_alive=self.context.ok,
         )
         self._statistics.restart_silence()
-        self.get_logger().info(f'listening to {self._input.topic} ({self._input.qos})')
+        topics = ', '.join(f'{image.topic} ({image.qos})' for image in self._inputs.images)
+        self.get_logger().info(f'listening to {topics}')
 
     def _deactivate(self) -> None:
-        self._input.close()
+        self._inputs.close()
         if self._worker is not None:
             self._worker.stop()
             self._worker = None
 
     def _cleanup(self) -> None:
         self._deactivate()
+        if self.engine is not None:
+            self.engine.close()
         self.engine = None
 
     def close(self) -> None:
@@ -176,15 +190,16 @@ class Localizer(LifecycleNode):
 
     # Pictures and what services do.
 
-    def _on_picture(self, msg: Any) -> None:
+    def _on_picture(self, camera: int, msg: Any) -> None:
         if not self._enabled or self._worker is None:
-            self._statistics.ignored()
+            self._statistics.ignored(camera)
             return
-        self._statistics.arrived()
-        if not self._limiter.admits(time.monotonic(), self._live.runtime.max_rate):
-            self._statistics.limited()
-        elif self._worker.mailbox.put(msg):
-            self._statistics.dropped()
+        self._statistics.arrived(camera)
+        put = self._worker.mailbox.put(msg, camera, max_rate=self._live.runtime.max_rate)
+        if put is Put.LIMITED:
+            self._statistics.limited(camera)
+        elif put is Put.BUSY:
+            self._statistics.dropped(camera)
 
     def age_s(self, stamp_ns: int) -> float:
         """Seconds from a picture's stamp to now, by the node's clock."""
@@ -204,7 +219,8 @@ class Localizer(LifecycleNode):
         self.get_logger().warning(f'forgetting earlier pictures: {cause}')
 
     def announce_map(self, engine: Engine) -> MapInfo:
-        """Publish and return which map is in use."""
+        """Publish and return which map is in use; what was drawn was of another."""
+        self.outputs.forget()
         return self.outputs.publish_map_info(engine, self.get_clock().now().to_msg())
 
     # Housekeeping: on a steady clock, which goes on when a paused bag stops the ROS clock.
@@ -224,19 +240,23 @@ class Localizer(LifecycleNode):
             return
         if self._clock_stands:
             self._remind(NO_CLOCK)
-        self._input.follow_publishers()
+        self._inputs.follow_publishers()
         if self._enabled:
             self._watch_silence()
+            self._watch_sensors()
         else:
             self._remind(
                 f'disabled: pictures are ignored; call {self._name}/enable with data: true'
             )
 
-    def _remind(self, text: str) -> None:
-        """Log, each text at most every _REMINDER_S (rclpy throttles lines of code, not texts)."""
+    def _remind(self, text: str, key: str = '') -> None:
+        """Log at most every _REMINDER_S what has this key, or text where there is none.
+
+        (rclpy throttles lines of code, not texts.)
+        """
         now_s = time.monotonic()
-        if now_s - self._reminded_s.get(text, -_REMINDER_S) >= _REMINDER_S:
-            self._reminded_s[text] = now_s
+        if now_s - self._reminded_s.get(key or text, -_REMINDER_S) >= _REMINDER_S:
+            self._reminded_s[key or text] = now_s
             self.get_logger().warning(text)
 
     @property
@@ -244,40 +264,69 @@ class Localizer(LifecycleNode):
         return self.get_clock().now().nanoseconds == 0
 
     def _watch_silence(self) -> None:
-        silent_s = self._statistics.silent_s()
-        periods = int(silent_s / self._live.fixed.input_timeout_s)
-        if periods == 0:
-            self._silence = ''
-        elif periods > self._periods_warned:
-            self._silence = self._input.explain_silence()
-            self.get_logger().warning(
-                f'no picture on {self._input.topic} for {silent_s:.1f} s: {self._silence}'
-            )
-        self._periods_warned = periods
+        for camera, image in enumerate(self._inputs.images):
+            silent_s = self._statistics.silent_s(camera)
+            periods = int(silent_s / self._live.fixed.input_timeout_s)
+            if periods == 0:
+                self._silences[camera] = ''
+            elif periods > self._periods_warned[camera]:
+                self._silences[camera] = image.explain_silence()
+                self.get_logger().warning(
+                    f'no picture on {image.topic} for {silent_s:.1f} s: {self._silences[camera]}'
+                )
+            self._periods_warned[camera] = periods
+
+    def _watch_sensors(self) -> None:
+        kind, text = self._inputs.odometry.view().problem
+        if text and kind != 'jumped':  # that is logged when it happens
+            self._remind(f'odometry {text}', f'odometry {kind}')
+        for number, camera_info in enumerate(self._inputs.camera_infos):
+            kind, text = camera_info.view().problem
+            if kind == 'missing':  # many do without on purpose
+                if number not in self._told_missing:
+                    self._told_missing.add(number)
+                    self.get_logger().info(f'camera_info {text}')
+            elif text:
+                self._remind(f'camera_info {text}', f'camera_info {number} {kind}')
 
     def _on_clock_jump(self, jump: Any) -> None:
         self.reset(f'the clock jumped back by {-jump.delta.nanoseconds * 1e-9:.3f} s')
 
     def _publish_diagnostics(self) -> None:
+        if self.engine is not None:
+            self._follow_growth(self.engine)
         state = NodeState(
             name=self._name,
             lifecycle=self._lifecycle,
             enabled=self._enabled,
             clock_stands=self._clock_stands,
             engine=self.engine,
-            input=self._input_state() if self._lifecycle == 'active' else None,
+            sensors=self._sensor_state() if self._lifecycle == 'active' else None,
             counts=self._statistics.snapshot(),
         )
         self._diagnostics.publish(diagnostic_array(state, self.get_clock().now().to_msg()))
 
-    def _input_state(self) -> InputState:
-        return InputState(
-            topic=self._input.topic,
-            qos=self._input.qos,
-            publishers=len(self._input.publishers()),
-            lost=self._input.lost,
-            mismatches=self._input.mismatches,
-            silence=self._silence if self._enabled else '',
+    def _follow_growth(self, engine: Engine) -> None:
+        """Announce the map again when it has grown, and the odometry's frame if that is its."""
+        engine.odometry_frame_id = self._inputs.odometry.view().frame_id or ODOMETRY_FRAME
+        if self.outputs.map_info.num_places != len(engine.place_map):
+            self.outputs.publish_map_info(engine, self.get_clock().now().to_msg())
+
+    def _sensor_state(self) -> SensorState:
+        return SensorState(
+            images=[
+                InputState(
+                    topic=image.topic,
+                    qos=image.qos,
+                    publishers=len(image.publishers()),
+                    lost=image.lost,
+                    mismatches=image.mismatches,
+                    silence=silence if self._enabled else '',
+                )
+                for image, silence in zip(self._inputs.images, self._silences, strict=True)
+            ],
+            camera_infos=[camera_info.view() for camera_info in self._inputs.camera_infos],
+            odometry=self._inputs.odometry.view(),
         )
 
     def _publish_markers(self) -> None:
@@ -290,17 +339,20 @@ class Localizer(LifecycleNode):
         if self.engine is not None:
             self.engine.check(wanted)
 
-    def _apply(self, wanted: RecognizerConfig) -> None:
+    def _apply(self, wanted: RecognizerConfig, mapping: MappingConfig) -> None:
         if self.engine is not None:
             self.engine.config = wanted
-        self.get_logger().info(f'now {wanted}')
+            self.engine.mapping = mapping
+        self.get_logger().info(
+            f'now {wanted}' + (f', {mapping}' if self._live.fixed.learns else '')
+        )
 
     def _log_configuration(self, engine: Engine) -> None:
         """Write the whole effective configuration in one record."""
         effective = {
             **self._live.values(),
             'use_sim_time': self.get_parameter('use_sim_time').value,
-            'image topic': self._input.topic,
+            'topics': [topic_input.topic for topic_input in self._inputs],
             **engine.summary(),
         }
         self.get_logger().info(f'configuration: {json.dumps(effective)}')

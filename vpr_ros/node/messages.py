@@ -14,12 +14,14 @@ from geometry_msgs.msg import (
     PoseWithCovarianceStamped,
     Quaternion,
 )
+from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from vpr_msgs.msg import GlobalDescriptor, LoopClosure, MapInfo, PlaceMatch
 
 from vpr_ros.conversions import stamp_msg_from_ns
 from vpr_ros.node.engine import Answer
 from vpr_ros.place_map import SCHEMA_VERSION, Match, PlaceMap
+from vpr_ros.recognizer import RelativePose
 from vpr_ros.retrieval_pose import PoseEstimate
 
 # Whoever overlooks has_relative_pose learns nothing from it, instead of something wrong.
@@ -35,7 +37,7 @@ def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -
         camera: Name of the camera.
         age_s: From the picture's stamp to now, seconds.
     """
-    found = answer.recognition
+    found, relative = answer.recognition, answer.recognition.relative_pose
     return LoopClosure(
         header=header,
         camera=camera,
@@ -44,7 +46,9 @@ def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -
         matches=[_place_match(match) for match in found.matches],
         status=int(found.status),
         reason=found.reason,
-        match_from_query=PoseWithCovariance(covariance=_NOT_ESTIMATED.ravel()),
+        has_relative_pose=relative is not None,
+        metric=relative is not None and relative.metric,
+        match_from_query=_relative_pose(relative),
         consistent_count=found.consistent_count,
         num_correspondences=found.num_correspondences,
         num_inliers=found.num_inliers,
@@ -82,6 +86,15 @@ def map_info(place_map: PlaceMap, map_frame_id: str, stamp: Time) -> MapInfo:
         model_name=place_map.model.name,
         model_sha256=place_map.model.sha256,
         schema_version=SCHEMA_VERSION,
+    )
+
+
+def _relative_pose(relative: RelativePose | None) -> PoseWithCovariance:
+    if relative is None:
+        return PoseWithCovariance(covariance=_NOT_ESTIMATED.ravel())
+    return PoseWithCovariance(
+        pose=_pose(relative.translation, Rotation.from_matrix(relative.rotation).as_quat()),
+        covariance=relative.covariance.ravel(),
     )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,14 +39,14 @@ class Outputs:
         map_info: What was last announced on ~/map_info.
     """
 
-    def __init__(self, node: LifecycleNode, camera: str) -> None:
+    def __init__(self, node: LifecycleNode, cameras: Sequence[str]) -> None:
         """Create the publishers.
 
         Args:
             node: The node that publishes.
-            camera: Name of the camera, copied into each loop closure.
+            cameras: Their names by number, copied into the loop closures.
         """
-        self._camera = camera
+        self._cameras = cameras
         self._board = MarkerBoard()
         create = node.create_lifecycle_publisher
         self._loop_closures = create(LoopClosure, '~/loop_closures', _RELIABLE)
@@ -57,18 +58,22 @@ class Outputs:
         self._map_info = node.create_publisher(MapInfo, '~/map_info', _LATCHED)
         self.map_info = MapInfo()
 
-    def publish_answer(
-        self, answer: Answer, header: Header, rgb: np.ndarray, *, age_s: float
+    def publish_answers(
+        self, answers: Sequence[Answer], header: Header, rgb: np.ndarray, *, age_s: float
     ) -> None:
         """Publish all that one picture gives rise to.
 
         Args:
-            answer: What was found.
+            answers: What was found, one a map; the pose is of the first, and so are the drawings.
             header: The picture's stamp and frame.
             rgb: The picture, uint8 RGB (H, W, 3).
             age_s: From the picture's stamp to now, seconds.
         """
-        self._loop_closures.publish(self.loop_closure(answer, header, age_s))
+        for answer in answers:
+            camera = self._cameras[answer.recognition.camera]
+            closure = messages.loop_closure(answer, header, camera=camera, age_s=age_s)
+            self._loop_closures.publish(closure)
+        answer = answers[0]
         found = answer.recognition
         if found.pose is not None:
             self._pose.publish(messages.pose(found.pose, header.stamp, answer.map_frame_id))
@@ -81,13 +86,19 @@ class Outputs:
         if self._debug_image.get_subscription_count():
             self._debug_image.publish(image_from_rgb(debug_image.draw(rgb, answer), header))
 
-    def loop_closure(self, answer: Answer, header: Header, age_s: float) -> LoopClosure:
-        """Return the message of an answer without publishing it."""
-        return messages.loop_closure(answer, header, camera=self._camera, age_s=age_s)
+    def of_no_camera(self, answer: Answer, header: Header, age_s: float) -> LoopClosure:
+        """Return the message of a picture that somebody sent, without publishing it.
+
+        It has the name of the camera only where there is but one.
+        """
+        camera = self._cameras[0] if len(self._cameras) == 1 else ''
+        return messages.loop_closure(answer, header, camera=camera, age_s=age_s)
 
     def publish_map_info(self, engine: Engine, stamp: Time) -> MapInfo:
-        """Publish which map is in use, and return the message."""
-        self._board.clear()
+        """Publish which map is in use, and return the message.
+
+        The board is cleared by whoever changes the map; one that grows is still the same.
+        """
         self.map_info = messages.map_info(engine.place_map, engine.map_frame_id, stamp)
         self._map_info.publish(self.map_info)
         return self.map_info

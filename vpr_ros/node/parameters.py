@@ -1,240 +1,194 @@
 # SPDX-License-Identifier: Apache-2.0
 """The parameters of the node, each declared from one dataclass field; no rclpy.
 
-A field's metadata hold its `description`, and a `range` (numbers) or `choices` (texts). The
-fields of `NodeConfig` are read-only while the node runs, those of `RecognizerConfig` can be set.
+The fields of `NodeConfig` are read-only while the node runs, those of `RecognizerConfig` can be
+set.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
+import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, cast
+from dataclasses import dataclass
+from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+import numpy as np
 
-from vpr_ros.errors import VprError
 from vpr_ros.extractor import DEVICES
+from vpr_ros.node import declared
+from vpr_ros.node.declared import ParameterError, of_fields
+from vpr_ros.odometry import MAX_GAP_S, MAX_SPEED
+from vpr_ros.online_map import MappingConfig
+from vpr_ros.poses import POSE_NUMBERS, matrix_of_pose
 from vpr_ros.recognizer import RecognizerConfig
+from vpr_ros.settings import setting
+from vpr_ros.verification.features import DEFAULT_MAX_FEATURES, FEATURE_KINDS
 
 RELIABILITIES = ('auto', 'best_effort', 'reliable')
 TRANSPORTS = ('raw', 'compressed')
-
-
-class ParameterError(VprError):
-    """A parameter file or command line that the node cannot use."""
-
-
-def _parameter(default: Any, description: str, **limits: Any) -> Any:
-    return field(default=default, metadata={'description': description, **limits})
+MAPPING = 'mapping.'  # before the names of MappingConfig
+MODES = ('localize', 'slam', 'both')
+_CAMERA_NAME = re.compile(r'[A-Za-z][A-Za-z0-9_]*')  # a part of a topic's name
 
 
 @dataclass(frozen=True)
 class NodeConfig:
     """What is fixed while the node runs."""
 
-    autostart: bool = _parameter(
+    autostart: bool = setting(
         True, 'Configure and activate at start; false leaves that to a lifecycle manager'
     )
-    model: str = _parameter('', 'Model file (.onnx); empty takes the shipped one')
-    map: str = _parameter('', 'Map directory, as path or file:// URL; empty waits for ~/load_map')
-    device: str = _parameter('auto', 'Where the model runs', choices=DEVICES)
-    num_threads: int = _parameter(
+    mode: str = setting(
+        'localize',
+        'What pictures are matched against: the map, what was seen since the start, or both',
+        choices=MODES,
+    )
+    model: str = setting('', 'Model file (.onnx); empty takes the shipped one')
+    map: str = setting('', 'Map directory, as path or file:// URL; empty waits for ~/load_map')
+    device: str = setting('auto', 'Where the model runs', choices=DEVICES)
+    num_threads: int = setting(
         0, 'CPU threads of one inference; 0 takes as many as there are cores', range=(0, 1024)
     )
-    camera: str = _parameter('', 'Name of the camera, copied into ~/loop_closures')
-    map_frame_id: str = _parameter('', 'Frame of the map; empty takes the one recorded in the map')
-    image_transport: str = _parameter(
+    camera: str = setting('', 'Name of the single camera, copied into ~/loop_closures')
+    cameras: tuple[str, ...] = setting(
+        (),
+        'Names of several cameras, with topics NAME/image and NAME/camera_info each; empty for a '
+        'single one with image and camera_info',
+        items=str,
+    )
+    body_from_camera: tuple[float, ...] = setting(
+        (),
+        "Pose of each camera's optical frame in the frame that odometry places: x y z (m) qx qy "
+        'qz qw, in the order of cameras; empty: unknown, odometry serves for distances only',
+        items=float,
+    )
+    camera_info_rectified: str = setting(
+        'auto',
+        'Whether the pictures are rectified, so that camera_info describes them by P instead of K '
+        'and the distortion; auto: if their topic is called so after remapping (image_rect, …)',
+        choices=('auto', 'true', 'false'),
+    )
+    features: str = setting(
+        'auto',
+        'Local features by which matches are verified; auto takes those of the map, or sift',
+        choices=('auto', *FEATURE_KINDS),
+    )
+    max_features: int = setting(
+        DEFAULT_MAX_FEATURES, 'Local features of a picture at most', range=(10, 100000)
+    )
+    map_frame_id: str = setting('', 'Frame of the map; empty takes the one recorded in the map')
+    image_transport: str = setting(
         'raw', 'Subscribe to image or to image/compressed', choices=TRANSPORTS
     )
-    image_reliability: str = _parameter(
+    image_reliability: str = setting(
         'auto',
         'QoS reliability of the pictures; auto is reliable where every publisher offers it',
         choices=RELIABILITIES,
     )
-    input_timeout_s: float = _parameter(
+    max_odom_gap_s: float = setting(
+        MAX_GAP_S,
+        'Seconds between two odometry poses within which a picture is still placed',
+        range=(0.001, 60.0),
+    )
+    max_odom_speed: float = setting(
+        MAX_SPEED,
+        'A faster step of odometry, m/s, is a jump: poses before and after it are not joined',
+        range=(0.1, 1000.0),
+    )
+    input_timeout_s: float = setting(
         5.0, 'Seconds without a picture until the node says so, and why', range=(0.1, 3600.0)
     )
-    diagnostics_period_s: float = _parameter(
+    diagnostics_period_s: float = setting(
         1.0, 'Seconds between messages on /diagnostics', range=(0.1, 60.0)
     )
-    markers_period_s: float = _parameter(
+    markers_period_s: float = setting(
         0.5, 'Seconds between messages on ~/markers', range=(0.05, 60.0)
     )
+
+    def __post_init__(self) -> None:
+        """Refuse what does not go together.
+
+        Raises:
+            ParameterError: The text names the parameter and what is wrong.
+        """
+        for name in self.cameras:
+            if not _CAMERA_NAME.fullmatch(name):
+                raise ParameterError(
+                    f'cameras: {name!r} cannot be part of a topic: a name is a letter, followed '
+                    'by letters, digits and underscores'
+                )
+            if self.cameras.count(name) > 1:
+                raise ParameterError(f'cameras: {name!r} stands there twice')
+        if self.camera and self.cameras:
+            raise ParameterError(
+                f'camera: {self.camera!r} names a single camera and cameras lists '
+                f'{", ".join(self.cameras)}: leave one of the two empty'
+            )
+        self._check_mountings()
+
+    @property
+    def learns(self) -> bool:
+        """Whether what is seen is added to what pictures are matched against."""
+        return self.mode != 'localize'
+
+    @property
+    def camera_names(self) -> tuple[str, ...]:
+        """Of every camera, by number."""
+        return self.cameras or (self.camera,)
+
+    @property
+    def mountings(self) -> tuple[np.ndarray | None, ...]:
+        """(4, 4) pose of every camera's optical frame on the body, by number; None: unknown."""
+        if not self.body_from_camera:
+            return (None,) * len(self.camera_names)
+        return tuple(
+            matrix_of_pose(self.body_from_camera[start : start + POSE_NUMBERS])
+            for start in range(0, len(self.body_from_camera), POSE_NUMBERS)
+        )
+
+    def _check_mountings(self) -> None:
+        given, cameras = len(self.body_from_camera), len(self.camera_names)
+        if given not in (0, POSE_NUMBERS * cameras):
+            raise ParameterError(
+                f'body_from_camera: {given} numbers for {cameras} cameras; it has '
+                f'{POSE_NUMBERS} for each (x y z qx qy qz qw), or none'
+            )
+        try:
+            self.mountings  # noqa: B018
+        except ValueError as error:
+            raise ParameterError(f'body_from_camera: {error}') from None
 
 
 @dataclass(frozen=True)
 class RuntimeConfig:
     """What can be set while the node runs, beside the fields of RecognizerConfig."""
 
-    max_rate: float = _parameter(
+    max_rate: float = setting(
         0.0, 'Pictures processed per second at most; 0.0 sets no limit', range=(0.0, 1000.0)
     )
-
-
-@dataclass(frozen=True)
-class Parameter:
-    """One parameter as the user sees it.
-
-    Attributes:
-        name: Its name.
-        default: Its default; the type of every value.
-        description: One sentence.
-        read_only: Whether it is fixed while the node runs.
-        limits: Smallest and largest number, or None.
-        choices: The accepted texts, or None.
-    """
-
-    name: str
-    default: bool | int | float | str
-    description: str
-    read_only: bool
-    limits: tuple[float, float] | None
-    choices: tuple[str, ...] | None
-
-    @property
-    def accepted(self) -> str:
-        """What values are accepted, for people: `integer, 1 to 1000`."""
-        kind = _TYPE_NAMES[type(self.default)]
-        if self.choices:
-            return ', '.join(self.choices)
-        return f'{kind}, {self.limits[0]} to {self.limits[1]}' if self.limits else kind
-
-    def check(self, value: Any) -> Any:
-        """Return `value` in the parameter's type; a whole number serves as a real one.
-
-        Raises:
-            ParameterError: Wrong type, or outside range or choices.
-        """
-        kind = type(self.default)
-        if kind is float and type(value) is int:
-            value = float(value)
-        wrong = type(value) is not kind
-        if not wrong and self.limits:
-            wrong = not self.limits[0] <= value <= self.limits[1]
-        if wrong or (self.choices and value not in self.choices):
-            given = f'{value!r} ({_TYPE_NAMES.get(type(value), type(value).__name__)})'
-            raise ParameterError(
-                f'{self.name}: {given} is not accepted; accepted: {self.accepted}'
-            )
-        return value
-
-    def descriptor(self) -> ParameterDescriptor:
-        """Return what `ros2 param describe` shows."""
-        descriptor = ParameterDescriptor(
-            name=self.name,
-            description=self.description,
-            read_only=self.read_only,
-            additional_constraints='' if self.limits else self.accepted,
-        )
-        if self.limits and isinstance(self.default, float):
-            low, high = self.limits
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high)]
-        elif self.limits:
-            low, high = map(int, self.limits)
-            descriptor.integer_range = [IntegerRange(from_value=low, to_value=high, step=1)]
-        return descriptor
-
-
-_TYPE_NAMES: dict[type, str] = {
-    bool: 'true or false',
-    int: 'integer',
-    float: 'number',
-    str: 'text',
-}
-
-
-def _of_fields(config: type, *, read_only: bool) -> list[Parameter]:
-    return [
-        Parameter(
-            name=f.name,
-            default=cast('bool | int | float | str', f.default),
-            description=f.metadata['description'],
-            read_only=read_only,
-            limits=f.metadata.get('range'),
-            choices=f.metadata.get('choices'),
-        )
-        for f in dataclasses.fields(config)
-    ]
 
 
 PARAMETERS = {
     p.name: p
     for p in (
-        *_of_fields(NodeConfig, read_only=True),
-        *_of_fields(RecognizerConfig, read_only=False),
-        *_of_fields(RuntimeConfig, read_only=False),
+        *of_fields(NodeConfig, read_only=True),
+        *of_fields(RuntimeConfig, read_only=False),
+        *of_fields(RecognizerConfig, read_only=False),
+        *of_fields(MappingConfig, read_only=False, prefix=MAPPING),
     )
 }
 
 
 def resolve(overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """Complete what the user gave with the defaults.
-
-    Args:
-        overrides: Name to value, from parameter file and command line, without those that
-            belong to rclpy.
-
-    Returns:
-        Name to value of every parameter.
-
-    Raises:
-        ParameterError: Names that do not exist, values of the wrong type or out of range; the
-            text lists all of them.
-    """
-    problems = [_unknown(name) for name in overrides if name not in PARAMETERS]
-    values = {}
-    for parameter in PARAMETERS.values():
-        try:
-            values[parameter.name] = parameter.check(
-                overrides.get(parameter.name, parameter.default)
-            )
-        except ParameterError as error:
-            problems.append(str(error))
-    if problems:
-        raise ParameterError('; '.join(problems))
-    return values
-
-
-def config_of(kind: type, values: Mapping[str, Any]) -> Any:
-    """Make a NodeConfig, RecognizerConfig or RuntimeConfig from parameter values.
-
-    Raises:
-        ValueError: The values do not go together.
-    """
-    return kind(**{f.name: values[f.name] for f in dataclasses.fields(kind)})
+    """Complete what the user gave with the defaults; see `declared.resolve`."""
+    return declared.resolve(overrides, PARAMETERS)
 
 
 def markdown_rows() -> list[str]:
-    """Return the rows of README's table: name, default, accepted, changeable, description."""
-    rows = []
-    for p in PARAMETERS.values():
-        default = json.dumps(p.default).replace('"', "'")
-        changeable = 'no' if p.read_only else 'yes'
-        rows.append(
-            f'| `{p.name}` | `{default}` | {p.accepted} | {changeable} | {p.description} |'
-        )
-    return rows
-
-
-def markdown_table() -> list[str]:
-    """Return README's whole table."""
-    head = [
-        '| parameter | default | accepted | while running | what it is |',
-        '|---|---|---|---|---|',
-    ]
-    return head + markdown_rows()
-
-
-def _unknown(name: str) -> str:
-    near = difflib.get_close_matches(name, PARAMETERS, n=1)
-    hint = f'; did you mean {near[0]!r}?' if near else ''
-    return f'there is no parameter {name!r}{hint} (there are: {", ".join(PARAMETERS)})'
+    """Return the rows of README's table."""
+    return declared.markdown_rows(PARAMETERS)
 
 
 if __name__ == '__main__':
-    sys.stdout.write('\n'.join(markdown_table()) + '\n')
+    sys.stdout.write('\n'.join(declared.markdown_table(PARAMETERS)) + '\n')

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
-from vpr_msgs.srv import LoadMap, Recognize
+from vpr_msgs.srv import LoadMap, Recognize, SaveMap
 
 from vpr_ros.conversions import rgb_from_image, stamp_ns_from_msg
 from vpr_ros.errors import MapError, MapModelMismatchError, VprError
 from vpr_ros.node.engine import Engine
+from vpr_ros.node.messages import map_info
 
 if TYPE_CHECKING:
     from vpr_ros.node.localizer import Localizer
@@ -24,7 +25,7 @@ _NOT_CONFIGURED = 'the node is not configured: run `ros2 lifecycle set {} config
 
 
 class Services:
-    """Offers ~/load_map, ~/recognize, ~/enable and ~/reset."""
+    """Offers ~/load_map, ~/save_map, ~/recognize, ~/enable and ~/reset."""
 
     def __init__(self, node: Localizer) -> None:
         """Offer the services of `node`."""
@@ -34,6 +35,7 @@ class Services:
         self._wake = node.create_guard_condition(lambda: None)
         group = ReentrantCallbackGroup()  # a waiting call must not hold up the next one
         node.create_service(LoadMap, '~/load_map', self._load_map, callback_group=group)
+        node.create_service(SaveMap, '~/save_map', self._save_map, callback_group=group)
         node.create_service(Recognize, '~/recognize', self._recognize, callback_group=group)
         node.create_service(SetBool, '~/enable', self._enable)
         node.create_service(Trigger, '~/reset', self._reset)
@@ -46,6 +48,11 @@ class Services:
         self, request: LoadMap.Request, response: LoadMap.Response
     ) -> LoadMap.Response:
         return await self._in_thread(self._do_load_map, request, response)
+
+    async def _save_map(
+        self, request: SaveMap.Request, response: SaveMap.Response
+    ) -> SaveMap.Response:
+        return await self._in_thread(self._do_save_map, request, response)
 
     async def _recognize(
         self, request: Recognize.Request, response: Recognize.Response
@@ -104,6 +111,28 @@ class Services:
             response.info = self._node.announce_map(engine)
             self._node.get_logger().info(f'~/load_map: {response.message}')
 
+    def _do_save_map(self, request: SaveMap.Request, response: SaveMap.Response) -> None:
+        response.result = SaveMap.Response.FAILURE
+        engine = self._node.engine
+        if engine is None:
+            response.message = self._not_configured()
+            return
+        try:
+            saved = engine.save_map(request.map_url)
+        except (VprError, OSError) as error:
+            response.result, response.message = _result_of(error), str(error)
+            self._node.get_logger().error(f'~/save_map: {error}')
+        else:
+            response.result = SaveMap.Response.SUCCESS
+            response.message = (
+                f'{len(saved.place_map)} places written to {saved.place_map.directory}'
+            )
+            if saved.num_unplaced:
+                response.message += f'; {saved.explain_unplaced()}'
+            stamp = self._node.get_clock().now().to_msg()
+            response.info = map_info(saved.place_map, saved.place_map.frame_id, stamp)
+            self._node.get_logger().info(f'~/save_map: {response.message}')
+
     def _do_recognize(self, request: Recognize.Request, response: Recognize.Response) -> None:
         engine = self._node.engine
         if engine is None:
@@ -121,7 +150,7 @@ class Services:
         header = request.image.header
         stamp_ns = stamp_ns_from_msg(header.stamp)
         answer = engine.recognize_once(rgb_from_image(request.image), stamp_ns)
-        return self._node.outputs.loop_closure(answer, header, self._node.age_s(stamp_ns))
+        return self._node.outputs.of_no_camera(answer, header, self._node.age_s(stamp_ns))
 
     def _not_configured(self) -> str:
         return _NOT_CONFIGURED.format(self._node.get_fully_qualified_name())

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Run one node as a program."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import ExternalShutdownException
+from rclpy.logging import get_logger
+
+from vpr_ros.errors import VprError
+
+
+def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) -> int:
+    """Run a node until it is told to stop.
+
+    Args:
+        name: Whose name stands before the error if it cannot be made.
+        make: Makes the node, which has `close()`.
+        args: The command line; None: that of the process.
+
+    Returns:
+        The exit code of the process: 1 after an error that the user can mend.
+    """
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = make()
+        rclpy.spin(node)
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    except VprError as error:
+        get_logger(name).fatal(str(error))
+        return 1
+    except Exception:
+        if rclpy.ok():
+            raise
+        # A signal invalidates rclpy's context at once, in the middle of whatever it does.
+    finally:
+        if node is not None:
+            node.close()
+        rclpy.try_shutdown()
+    return 0
