@@ -1,0 +1,138 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The node `closure_recorder`: every closure into a CSV, and a g2o file when asked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from nav_msgs.msg import Odometry
+from rclpy.clock import Clock, ClockType
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from std_srvs.srv import Trigger
+from vpr_msgs.msg import LoopClosure
+
+from vpr_ros.adapters.closure_file import ClosureFile
+from vpr_ros.adapters.messages import closure_row, why_not_metric
+from vpr_ros.adapters.parameters import PARAMETERS, RecorderConfig
+from vpr_ros.adapters.raw_graph import raw_graph
+from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.node.declared import ParameterError, config_of, declare
+from vpr_ros.node.running import run_node
+from vpr_ros.pose_graph.closure import Closure
+from vpr_ros.pose_graph.export import write_g2o
+from vpr_ros.pose_graph.odometry import OdometryTrack
+from vpr_ros.pose_graph.transforms import transform
+from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays
+from vpr_ros.poses import NS_PER_S
+
+_JUMP_BACK_NS = NS_PER_S
+
+
+class ClosureRecorder(Node):
+    """Writes down what the localizer publishes."""
+
+    def __init__(self) -> None:
+        """Declare everything and open the file.
+
+        Raises:
+            ParameterError: The parameter file or the command line is wrong.
+            ClosureFileError: The file cannot be written.
+        """
+        super().__init__('closure_recorder')
+        self._config: RecorderConfig = config_of(
+            RecorderConfig, declare(self, PARAMETERS['closure_recorder'])
+        )
+        if not self._config.file:
+            raise ParameterError('file is not set: start with -p file:=closures.csv')
+        self._base_from_camera = self._config.base_from_camera
+        self._file = ClosureFile(Path(self._config.file))
+        if self._file.num_cut:
+            self.get_logger().warning(
+                f'{self._file.path}: {self._file.num_cut} bytes of a torn last line are cut off'
+            )
+        self._begin()
+        self.create_subscription(LoopClosure, 'localizer/loop_closures', self._on_closure, 1000)
+        self.create_subscription(
+            Odometry,
+            'odom',
+            self._on_odometry,
+            QoSProfile(
+                depth=1000,
+                reliability=ReliabilityPolicy[self._config.odom_reliability.upper()],
+            ),
+        )
+        self.create_service(Trigger, '~/save_g2o', self._on_save)
+        steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(self._config.flush_period_s, self._file.flush, clock=steady)
+        self.get_logger().info(f'appending closures to {self._file.path.resolve()}')
+
+    def close(self) -> None:
+        """Close the file and let go of everything."""
+        self._file.close()
+        self.destroy_node()
+
+    def _begin(self) -> None:
+        self._track = OdometryTrack(self._config.odometry_noise)
+        self._closures: list[Closure] = []
+
+    def _on_closure(self, msg: LoopClosure) -> None:
+        try:
+            self._file.append(closure_row(msg))
+        except OSError as error:
+            self.get_logger().error(f'a closure was not written: {error}')
+        if not why_not_metric(msg):
+            try:
+                self._closures.append(closure_from_msg(msg))
+            except ValueError as error:
+                self.get_logger().warning(f'not for the g2o file, its pose is none: {error}')
+
+    def _on_odometry(self, msg: Odometry) -> None:
+        stamp_ns = stamp_ns_from_msg(msg.header.stamp)
+        position, orientation = pose_arrays(msg.pose.pose)
+        try:
+            transform(position, orientation)
+        except ValueError as error:
+            self.get_logger().warning(f'odometry that is no pose is left out: {error}')
+            return
+        if len(self._track) and stamp_ns < self._track.last_ns - _JUMP_BACK_NS:
+            self.get_logger().warning(
+                'odometry stamps jumped back: the g2o file begins anew (the CSV goes on)'
+            )
+            self._begin()
+        self._track.add(stamp_ns, position, orientation)
+
+    def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+        config = self._config
+        if not config.g2o_file:
+            response.message = 'g2o_file is not set: start with -p g2o_file:=closures.g2o'
+            return response
+        if not len(self._track):
+            response.message = 'no odometry has come: remap with -r odom:=TOPIC'
+            return response
+        vertices, edges, num_left_out = raw_graph(
+            self._track,
+            self._closures,
+            self._base_from_camera,
+            config.closure_noise,
+            distance_m=config.keyframe_distance_m,
+            angle_rad=config.keyframe_angle_rad,
+            max_gap_s=config.max_odom_gap_s,
+        )
+        num_closures = len(self._closures) - num_left_out
+        try:
+            write_g2o(Path(config.g2o_file), vertices, edges)
+        except OSError as error:
+            response.message = f'not saved in {config.g2o_file}: {error}'
+            return response
+        response.success = True
+        response.message = (
+            f'{len(vertices)} vertices, {num_closures} closures in {config.g2o_file}; '
+            f'{num_left_out} verified ones lie outside the odometry'
+        )
+        return response
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the node; the console script `closure_recorder`."""
+    return run_node('closure_recorder', ClosureRecorder, args)
