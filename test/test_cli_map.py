@@ -16,7 +16,9 @@ import pytest
 
 from vpr_ros.bag_writer import BagWriter
 from vpr_ros.cli import main
+from vpr_ros.keyframe_store import store_of_map
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.verification.verifier import GeometricVerifier
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S
@@ -106,6 +108,160 @@ def test_from_a_bag(tmp_path, build, capsys, textured_pictures) -> None:
     assert 'zero        48.00000000 11.00000000 500.000 (latitude' in capsys.readouterr().out
     assert build(tmp_path / 'bag', '--no-poses', '--every', 2, '--overwrite') == 0
     assert '3 places in order' in capsys.readouterr().out
+
+
+CALIBRATION = """\
+image_width: 640
+image_height: 480
+camera_name: kitchen
+camera_matrix:
+  rows: 3
+  cols: 3
+  data: [525.0, 0.0, 319.5, 0.0, 525.0, 239.5, 0.0, 0.0, 1.0]
+distortion_model: plumb_bob
+distortion_coefficients:
+  rows: 1
+  cols: 5
+  data: [0.0, 0.0, 0.0, 0.0, 0.0]
+"""
+
+
+@pytest.fixture
+def calibration(tmp_path: Path) -> Path:
+    path = tmp_path / 'ost.yaml'
+    path.write_text(CALIBRATION)
+    return path
+
+
+def test_a_kitchen_is_verified_in_metres(tmp_path, vpr_data, build, calibration, capsys) -> None:
+    kitchen, out = vpr_data / 'red_kitchen', tmp_path / 'map'
+    choice = ['--poses', kitchen / 'poses_tum.txt', '--min-distance', 0.15, '--min-angle', 15]
+    options = [*choice, '--camera-info', calibration, '--camera-pose', 'optical']
+    assert build(kitchen / 'rgb', *options) == 0
+    printed = capsys.readouterr()
+    assert 'not known' not in printed.err
+    assert 'can be verified in metres' in printed.out
+    assert main(['map', 'info', str(out)]) == 0
+    text = capsys.readouterr().out
+    assert 'intrinsics of 640x480 pictures; mounting 0 0 0 0 0 0 1' in text
+    assert main(['map', 'info', str(out), '--json']) == 0
+    facts = json.loads(capsys.readouterr().out)
+    features, n = facts['features'], facts['places']
+    assert n > 20 and (features['kind'], features['places']) == ('sift', n)
+    assert features['places_with_landmarks'] > 0.9 * n and features['mean_landmarks'] > 50
+    assert 30_000 < features['bytes_per_place'] < 200_000
+    assert facts['calibrations'][0]['intrinsics']['matrix'][0] == [525.0, 0.0, 319.5]
+    assert main(['map', 'verify', str(out)]) == 0
+
+    place_map = PlaceMap.load(out)
+    store = store_of_map(place_map)
+    keyframe = store.keyframe(7)
+    assert (keyframe.features.width, keyframe.features.height) == (480, 360)
+    focal, centre = keyframe.camera.matrix[0, [0, 2]]
+    assert focal == pytest.approx(525 * 0.75) and centre == pytest.approx(239.5)
+    np.testing.assert_allclose(keyframe.pose[:3, 3], place_map.places['position'][7])
+    located = 0
+    verifier = GeometricVerifier(store)
+    for row in range(1, n, 5):  # each place's features, held against the place before
+        features = store.keyframe(row).features
+        (result,) = verifier.verify(features, [row - 1], camera=keyframe.camera)
+        if result.metric and result.num_inliers >= 30:
+            located += 1
+            truth = np.linalg.inv(store.keyframe(row - 1).pose) @ store.keyframe(row).pose
+            assert np.linalg.norm(result.translation - truth[:3, 3]) < 0.1
+    assert located >= 3
+
+
+def test_a_build_without_mounting_or_intrinsics_says_what_is_missing(
+    tmp_path, pictures, build, calibration, capsys
+) -> None:
+    calibration.write_text(CALIBRATION.replace('640', '320').replace('480', '240'))
+    assert build(pictures, '--poses', tmp_path / 'poses.txt') == 0
+    error = capsys.readouterr().err
+    assert error.count('intrinsics of') == 1 and error.count('mounting of') == 1
+    more = ['--camera-info', calibration, '--overwrite']
+    assert build(pictures, '--poses', tmp_path / 'poses.txt', *more) == 0
+    error = capsys.readouterr().err
+    assert 'intrinsics of' not in error and 'no verification in metres' in error
+    store = store_of_map(PlaceMap.load(tmp_path / 'map'))
+    assert store.keyframe(0).pose is None and store.keyframe(0).camera is not None
+    assert build(pictures, *more) == 0
+    assert 'mounting' not in capsys.readouterr().err, 'without poses nobody asks for it'
+    assert build(pictures, '--features', 'none', '--overwrite') == 0
+    assert 'not known' not in capsys.readouterr().err
+    assert len(store_of_map(PlaceMap.load(tmp_path / 'map'))) == 0
+    assert main(['map', 'info', str(tmp_path / 'map')]) == 0
+    assert 'features    none' in capsys.readouterr().out
+
+
+def test_cameras_of_a_bag(tmp_path, build, capsys, textured_pictures) -> None:
+    lenses = {'/front/image_raw': 100.0, '/left/image_rect': 200.0}
+    with BagWriter(tmp_path / 'bag') as bag:
+        for i, rgb in enumerate(textured_pictures(4)):
+            bag.add_odometry('/odom', [i, 0, 0], [0, 0, 0, 1], T0 + i * S)
+            for topic, focal in lenses.items():
+                bag.add_image(topic, rgb, T0 + i * S, 'camera')
+                matrix = np.array([[focal, 0, 79.5], [0, focal, 59.5], [0, 0, 1]])
+                info = f'{topic.rpartition("/")[0]}/camera_info'
+                bag.add_camera_info(info, matrix, (120, 160), T0 + i * S, 'camera')
+    topics = ['--topic', '/front/image_raw', '--topic', '/left/image_rect']
+    ahead = '--camera-pose=front=0.5 0 1 -0.5 0.5 -0.5 0.5'
+    assert build(tmp_path / 'bag', *topics, ahead) == 0
+    error = capsys.readouterr().err
+    assert 'intrinsics of' not in error and 'mounting of /left/image_rect not known' in error
+    place_map = PlaceMap.load(tmp_path / 'map')
+    front, left = place_map.cameras
+    assert (front.number, left.number, left.body_from_camera) == (0, 1, None)
+    assert front.body_from_camera == (0.5, 0, 1, -0.5, 0.5, -0.5, 0.5)
+    assert front.calibration.intrinsics.matrix[0, 0] == 100
+    assert left.calibration.intrinsics.matrix[0, 0] == 200
+    store = store_of_map(place_map)
+    first, second = (int(np.flatnonzero(place_map.places['camera'] == c)[1]) for c in (0, 1))
+    np.testing.assert_allclose(  # z, ahead of the camera, is x of the body
+        store.keyframe(first).pose, [[0, 0, 1, 1.5], [-1, 0, 0, 0], [0, -1, 0, 1], [0, 0, 0, 1]]
+    )
+    assert store.keyframe(second).pose is None
+    assert store.keyframe(second).camera.matrix[0, 0] == 200
+
+
+@pytest.mark.parametrize(
+    ('options', 'complaint'),
+    [
+        (['--camera-pose', '0 0 0 0 0 0'], 'a pose is 7 finite numbers'),
+        (['--camera-pose', '0 0 0 0 0 0 2'], 'unit quaternion'),
+        (['--camera-pose', 'ahead'], '--camera-pose'),
+        (['--camera-pose', 'optical', '--camera-pose', 'optical'], '2 times for one camera'),
+        (['--camera-info', 'none.yaml'], 'none.yaml'),
+        (['--camera-info-topic', '/info'], 'is no rosbag2'),
+    ],
+)
+def test_mistakes_about_cameras_are_one_line(build, pictures, capsys, options, complaint) -> None:
+    assert build(pictures, *options) == 2
+    error = capsys.readouterr().err.strip()
+    assert complaint in error and 'Traceback' not in error and '\n' not in error
+
+
+def test_cameras_of_several_topics_are_named(tmp_path, build, capsys, textured_pictures) -> None:
+    with BagWriter(tmp_path / 'bag') as bag:
+        for topic in ('/front/image', '/left/image'):
+            bag.add_image(topic, textured_pictures(1)[0], T0, 'camera')
+    topics = ['--topic', '/front/image', '--topic', '/left/image', '--camera-pose']
+    for pose in ('optical', 'image=optical', 'rear=optical'):
+        assert build(tmp_path / 'bag', *topics, pose) == 2
+        assert 'must begin with NAME= and NAME be a part of one topic' in capsys.readouterr().err
+    assert build(tmp_path / 'bag', *topics, 'left=optical', '--camera-pose', 'left=optical') == 2
+    assert 'is given twice for /left/image' in capsys.readouterr().err
+    assert build(tmp_path / 'bag', *topics[:-1], '--camera-info-topic', 'left=/nothing') == 2
+    assert 'has no topic /nothing' in capsys.readouterr().err
+
+
+def test_a_calibration_of_other_pictures_is_refused(pictures, build, calibration, capsys) -> None:
+    calibration.write_text(CALIBRATION.replace('640', '600'))
+    assert build(pictures, '--camera-info', calibration) == 2
+    error = capsys.readouterr().err
+    assert (
+        'picture 0: the calibration is of pictures of 600x480 pixels, these have 160x120' in error
+    )
 
 
 def test_a_gnss_map_keeps_its_zero(tmp_path, build, capsys, textured_pictures) -> None:
@@ -263,7 +419,7 @@ def test_ctrl_c_before_any_work_promises_nothing(
 
 
 def _interrupt_at(monkeypatch: pytest.MonkeyPatch, *, num_places: int) -> None:
-    def update(self, num_frames: int, places: int) -> None:
+    def update(self, num_frames: int, places: int, num_done: int) -> None:
         if places == num_places:
             raise KeyboardInterrupt
 
@@ -285,7 +441,16 @@ def test_ctrl_c_keeps_the_work(tmp_path, tiny_model, textured_pictures) -> None:
     for i in range(400):
         cv2.imwrite(str(folder / f'{i:04d}.jpg'), rgb[..., ::-1])
     command = [sys.executable, '-m', 'vpr_ros.cli', 'map', 'build', folder]
-    command += ['--out', tmp_path / 'map', '--model', tiny_model, '--batch', 4]
+    command += [
+        '--out',
+        tmp_path / 'map',
+        '--model',
+        tiny_model,
+        '--batch',
+        4,
+        '--features',
+        'none',
+    ]
     command = [str(word) for word in command]
     # Ignored where a shell started the tests in the background, and then by the child as well.
     signal.signal(signal.SIGINT, signal.default_int_handler)

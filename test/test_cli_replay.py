@@ -252,7 +252,7 @@ def test_through_a_node_of_its_own(bag, place_map, tiny_model, tmp_path):
     assert '20 answered, 0 dropped' in text
     found = rows(out / 'queries.csv')
     assert [int(row['place_ids'].split()[0]) for row in found] == list(range(PICTURES))
-    assert {row['status'] for row in found} == {'CANDIDATE'}
+    assert {row['status'] for row in found} <= {'CANDIDATE', 'CONSISTENT'}
     assert all(float(row['similarity']) > 0.99 for row in found)
     assert not nodes_of(tiny_model)
     metrics = json.loads((out / 'metrics.json').read_text())
@@ -267,6 +267,10 @@ def test_through_a_node_of_its_own(bag, place_map, tiny_model, tmp_path):
     assert main(['evaluate', *map(str, given)]) == 0
     for live, expected in zip(found, rows(tmp_path / 'offline' / 'queries.csv'), strict=True):
         assert float(live.pop('similarity')) == pytest.approx(float(expected.pop('similarity')))
+        # The filter goes by the time between pictures, which playing changes a little.
+        assert float(live.pop('probability')) == pytest.approx(
+            float(expected.pop('probability')), abs=0.1
+        )
         assert live.pop('latency_s') and expected.pop('latency_s')
         assert live == expected
 

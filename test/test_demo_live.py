@@ -118,7 +118,7 @@ def test_real_pictures_are_recognised_by_the_shipped_model(vpr_data, tmp_path):
         for path in sorted((vpr_data / 'gardens_point' / name).iterdir())[60:80]:
             (tmp_path / name / path.name).symlink_to(path.resolve())
     process = vpr(
-        'demo', '--out', tmp_path / 'out', '--rate', 15, '--tolerance', 2,
+        'demo', '--out', tmp_path / 'out', '--rate', 5, '--tolerance', 2,
         '--reference', tmp_path / 'day_left', '--query', tmp_path / 'day_right',
     )  # fmt: skip
     text, errors = process.communicate(timeout=60)

@@ -19,15 +19,15 @@ COUNTS = Counts(sent=6, received=5, processed=5, dropped=0)
 NOWHERE = np.full(3, np.nan), np.full(4, np.nan)
 
 
-def answer(picture, row, *, accepted=True, latency_s=0.02):
+def answer(picture, row, *, accepted=True, status=Status.CANDIDATE, latency_s=0.02):
     match = Match(row, 10 + row, 0.9, 0, '', *NOWHERE)
-    status = Status.CANDIDATE if accepted else Status.REJECTED
+    status = status if accepted else Status.REJECTED
     found = Recognition(0, 0, 0, status, '' if accepted else 'no', (match,), None, None)
     return Answer(picture, f'{picture}', 0, 0, found, latency_s)
 
 
 def scored(answers, positives):
-    return score(answers, positives, COUNTS, max_age_s=0.25)
+    return score(answers, positives, COUNTS, threshold=0.5, max_age_s=0.25)
 
 
 def test_pictures_without_a_pose_are_judged_neither_right_nor_wrong():
@@ -95,6 +95,15 @@ def test_a_dropped_picture_is_not_scored():
     assert result.pictures == (0, 2)
     assert result.recall == 1.0
     assert result.latency.p50_ms == pytest.approx(20)
+
+
+def test_later_stages_are_told_apart():
+    """What is verified counts as consistent too; a candidate as neither."""
+    answers = [answer(0, 0), answer(1, 0, status=Status.CONSISTENT), answer(2, 1)]
+    answers += [answer(3, 0, status=Status.VERIFIED), answer(4, 1, status=Status.CONSISTENT)]
+    text = table(scored(answers, [np.array([0])] * 5), threshold=0.5, truth='near', seconds=1.0)
+    assert re.search(r'consistent +3 +66.7 % of them right', text)
+    assert re.search(r'verified +1 +100.0 % of them right', text)
 
 
 @pytest.mark.parametrize(('right', 'wrong', 'short'), [(19, 1, 0), (18, 2, 1), (17, 3, 2)])

@@ -120,10 +120,10 @@ def test_dropped_and_unreadable_are_counted(tmp_path, textured_pictures):
         ('DDDD', 'None of the 4 pictures was looked at: all were dropped.'),
         ('JJJJ', 'Whether rightly is not known'),
         ('UUUU', 'Nothing was accepted'),
-        ('R', 'first match is right for 100 %'),
+        ('R', 'most similar match is right for 100 %'),
         ('JM', '1 of 2 are accepted. That finds 0 %'),
         ('D', 'None of the 1 pictures was looked at'),
-        ('WW', 'first match is right for 0 %'),
+        ('WW', 'most similar match is right for 0 %'),
     ],
 )
 @pytest.mark.parametrize('positions', [False, True])

@@ -43,6 +43,7 @@ def random_outcomes(num, seed, *, statuses=(Status.CANDIDATE, Status.REJECTED)):
         status=status,
         judged=np.ones(num, bool),
         mapped=mapped,
+        right=rank == 1,
         rank=rank,
         similarity=np.where(good, 0.7, 0.4) + rng.normal(0, 0.1, num),
         probability=unknown,

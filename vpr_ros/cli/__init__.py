@@ -10,7 +10,17 @@ import sys
 from collections.abc import Sequence
 
 from vpr_ros import __version__
-from vpr_ros.cli import demo, evaluate, evaluate_benchmark, evaluate_compare, map, model, replay
+from vpr_ros.cli import (
+    calibrate,
+    demo,
+    evaluate,
+    evaluate_benchmark,
+    evaluate_compare,
+    features,
+    map,
+    model,
+    replay,
+)
 from vpr_ros.errors import VprError
 
 EVALUATE_ACTIONS = (
@@ -25,7 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument('--version', action='version', version=f'vpr_ros {__version__}')
     parser.add_argument('-v', '--verbose', action='store_true', help='log what is being done')
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
-    for module in (demo, map, evaluate, evaluate_compare, evaluate_benchmark, replay, model):
+    evaluations = (evaluate, evaluate_compare, evaluate_benchmark)
+    for module in (demo, map, *evaluations, calibrate, replay, model, features):
         module.add_parser(commands)
     return parser
 

@@ -103,7 +103,13 @@ def run(args: argparse.Namespace) -> int:
     )
     del extractor  # the node has its own; memory and cores are its
     live = _play(trial, model, out)
-    result = score(live.answers, trial.positives, live.counts, max_age_s=live.max_age_s)
+    result = score(
+        live.answers,
+        trial.positives,
+        live.counts,
+        threshold=threshold,
+        max_age_s=live.max_age_s,
+    )
     figure = out / 'demo.png'
     save_figure(figure, trial, result, threshold=threshold)
     print(table(result, threshold=threshold, truth=trial.truth, seconds=live.replay.seconds))

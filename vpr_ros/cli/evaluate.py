@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import add_bag_options, not_negative, similarity
+from vpr_ros.cli.camera_options import add_lens_options, feature_kind, find_cameras
 from vpr_ros.cli.evaluate_results import add_output_options, check_output, finish
 from vpr_ros.cli.pose_options import poses_from_bag, poses_from_file
 from vpr_ros.cli.run_description import (
@@ -20,6 +22,7 @@ from vpr_ros.cli.run_description import (
     describe_truth,
     short_name,
 )
+from vpr_ros.cli.sensor_options import add_sensor_options, find_sensors
 from vpr_ros.cli.truth_options import (
     Judge,
     add_apart_options,
@@ -39,9 +42,12 @@ if TYPE_CHECKING:
     from vpr_ros.extractor import DescriptorExtractor
     from vpr_ros.place_map import PlaceMap
     from vpr_ros.pose_lookup import PoseLookup
-    from vpr_ros.recognizer import PlaceRecognizer
+    from vpr_ros.recognizer import RecognizerConfig
     from vpr_ros.sources import AnySource
+    from vpr_ros.verification.features import FeatureExtractor
 
+_DEFAULT_FEATURES = 'sift'
+_NO_FEATURES = 'none'
 _KEYFRAME_HEIGHT = 240  # pixels, of a map that is made for the evaluation alone
 
 
@@ -72,6 +78,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
         '--skip-unreadable', action='store_true', help='leave damaged pictures out, do not stop'
     )
     _add_reference_options(parser)
+    add_sensor_options(parser)
     add_truth_options(parser)
     recognizer = parser.add_argument_group('the recognizer')
     recognizer.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped one')
@@ -82,6 +89,11 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     recognizer.add_argument(
         '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'), help='(auto)'
     )
+    recognizer.add_argument(
+        '--features', type=feature_kind, metavar='KIND',
+        help='of --reference and --own-past: local features that matches are verified by, sift, '
+        f'orb, … or none (default {_DEFAULT_FEATURES}); those of --map are the map\'s',
+    )  # fmt: skip
     add_output_options(parser)
     parser.set_defaults(run=run)
 
@@ -105,12 +117,17 @@ def _add_reference_options(parser: argparse.ArgumentParser) -> None:
         '--min-angle', type=not_negative, metavar='DEGREES',
         help='or whenever the camera turned so far (default 20)',
     )  # fmt: skip
+    add_lens_options(group, prefix='reference-')
 
 
 @dataclass(frozen=True)
 class _Asked:
-    """What was asked, answered and would have been right."""
+    """What was asked, answered and would have been right.
 
+    `threshold` is the cosine similarity from which retrieval accepted.
+    """
+
+    threshold: float
     answers: Sequence[Answer]
     truth: Truth | None
     place_map: PlaceMap
@@ -120,12 +137,12 @@ class _Asked:
 
 def run(args: argparse.Namespace) -> int:
     """Evaluate, write the report and print the numbers."""
+    from vpr_ros.evaluation.offline import unhurried
     from vpr_ros.evaluation.pictures import pictures_of
     from vpr_ros.evaluation.run import Run
     from vpr_ros.evaluation.scores import RECALL_AT
     from vpr_ros.extractor import DescriptorExtractor
-    from vpr_ros.place_map import PlaceMap
-    from vpr_ros.recognizer import THRESHOLD_OF_MODEL, PlaceRecognizer, RecognizerConfig
+    from vpr_ros.recognizer import THRESHOLD_OF_MODEL, RecognizerConfig
     from vpr_ros.resources import default_model
     from vpr_ros.sources import open_source
 
@@ -133,18 +150,17 @@ def run(args: argparse.Namespace) -> int:
     query = open_source(args.query, topic=args.topic, stamps=args.stamps or 'header')
     extractor = DescriptorExtractor(args.model or default_model(), device=args.device)
     threshold = THRESHOLD_OF_MODEL if args.min_similarity is None else args.min_similarity
-    config = RecognizerConfig(top_k=max(RECALL_AT), min_similarity=threshold)
-    recognizer = PlaceRecognizer(extractor, PlaceMap(extractor.info.ref), config)
+    config = unhurried(RecognizerConfig(top_k=max(RECALL_AT), min_similarity=threshold))
     ask = _ask_map if args.map else _ask_reference if args.reference else _ask_own_past
     with TemporaryDirectory() as scratch:
-        asked = ask(args, query, recognizer, extractor, Path(scratch))
+        asked = ask(args, query, config, extractor, Path(scratch))
         return finish(
             Run(
                 title=_title(args),
                 answers=asked.answers,
                 truth=asked.truth,
                 place_map=asked.place_map,
-                threshold=recognizer.min_similarity,
+                threshold=asked.threshold,
                 has_times=query.has_times,
                 is_live=False,
                 query_pictures=lambda indices: pictures_of(query, indices),
@@ -165,9 +181,12 @@ def run(args: argparse.Namespace) -> int:
 def _check(args: argparse.Namespace) -> None:
     """Refuse options that the chosen kind of evaluation would not look at."""
     check_output(args)
+    if args.map is not None and args.features is not None:
+        raise SourceError('--features is for --reference and --own-past: a map has its own')
     of_poses = ('reference_poses', 'reference_pose_topic', 'min_distance', 'min_angle')
-    for name in ('reference_topic', *of_poses):
-        if args.reference is None and getattr(args, name) is not None:
+    of_lens = ('reference_camera_info', 'reference_camera_info_topic', 'reference_camera_pose')
+    for name in ('reference_topic', *of_lens, *of_poses):
+        if args.reference is None and getattr(args, name) not in (None, []):
             raise SourceError(f'--{name.replace("_", "-")} is for --reference')
     by_poses = args.poses is not None or args.pose_topic is not None
     for name in of_poses:
@@ -189,26 +208,49 @@ def _title(args: argparse.Namespace) -> str:
 def _ask_map(
     args: argparse.Namespace,
     query: AnySource,
-    recognizer: PlaceRecognizer,
+    config: RecognizerConfig,
     extractor: DescriptorExtractor,
     _: Path,
 ) -> _Asked:
     from vpr_ros.evaluation.offline import answer_queries
     from vpr_ros.evaluation.pictures import keyframes_of
+    from vpr_ros.keyframe_store import features_of_map
     from vpr_ros.place_map import PlaceMap
+    from vpr_ros.recognizer import PlaceRecognizer
+    from vpr_ros.verification.features import create_feature_extractor
 
     place_map = PlaceMap.load(args.map, model=extractor.info.ref)
     judge = judge_of_map(args, query, place_map)
     _check_early(judge, query)
-    recognizer.place_map = place_map
-    answers = answer_queries(query, recognizer, skip_unreadable=args.skip_unreadable)
+    keyframes = features_of_map(place_map)
+    if keyframes is None:
+        print(
+            f'{args.map} keeps no local features: nothing is verified by geometry; `vpr map '
+            'build` keeps them unless it is given --features none',
+            file=sys.stderr,
+        )
+    sensors, said = find_sensors(args, query, has_poses=False, is_verified=keyframes is not None)
+    kind = None if keyframes is None else keyframes.kind
+    recognizer = PlaceRecognizer(
+        extractor,
+        place_map,
+        config,
+        local=None if kind is None else create_feature_extractor(kind),
+        keyframes=keyframes,
+    )
+    answers = answer_queries(
+        query, recognizer, sensors=sensors, skip_unreadable=args.skip_unreadable
+    )
     return _Asked(
+        recognizer.min_similarity,
         answers,
         judge.truth(answers, place_map),
         place_map,
         lambda rows: keyframes_of(place_map, rows),
         {
             'map': describe_map(place_map),
+            'features': kind or _NO_FEATURES,
+            'sensors': said,
             'truth': describe_truth(judge),
         },
     )
@@ -217,7 +259,7 @@ def _ask_map(
 def _ask_reference(
     args: argparse.Namespace,
     query: AnySource,
-    recognizer: PlaceRecognizer,
+    config: RecognizerConfig,
     extractor: DescriptorExtractor,
     scratch: Path,
 ) -> _Asked:
@@ -225,7 +267,9 @@ def _ask_reference(
 
     from vpr_ros.evaluation.offline import answer_queries
     from vpr_ros.evaluation.pictures import keyframes_of
+    from vpr_ros.keyframe_store import features_of_map
     from vpr_ros.map_builder import BuildOptions, build_map
+    from vpr_ros.recognizer import PlaceRecognizer
     from vpr_ros.sources import BagSource, PictureFolder, open_source
 
     topic = args.reference_topic or (args.topic if isinstance(query, BagSource) else None)
@@ -239,31 +283,48 @@ def _ask_reference(
             '--reference-poses or --reference-pose-topic'
         )
     _check_early(judge, query, reference)
+    by_pose, kind = judge.kind == 'pose', args.features or _DEFAULT_FEATURES
+    local = _local_features(kind)
+    sensors, said = find_sensors(args, query, has_poses=False, is_verified=local is not None)
     defaults = BuildOptions()
     options = BuildOptions(
         picture_height=_KEYFRAME_HEIGHT,
         min_distance_m=_given(args.min_distance, defaults.min_distance_m),
         min_angle_deg=_given(args.min_angle, defaults.min_angle_deg),
+        features=kind,
+        cameras=find_cameras(
+            args, reference, has_poses=by_pose, is_needed=local is not None, prefix='reference-'
+        ),
         skip_unreadable=args.skip_unreadable,
     )
-    by_pose = judge.kind == 'pose'
     report = build_map(
         reference, extractor, scratch / 'map', poses=poses if by_pose else None, options=options
     )
     row_of_picture = np.full(report.num_frames, -1)
     row_of_picture[report.pictures] = np.arange(len(report.pictures))
-    recognizer.place_map = report.place_map
-    answers = answer_queries(query, recognizer, skip_unreadable=args.skip_unreadable)
+    recognizer = PlaceRecognizer(
+        extractor,
+        report.place_map,
+        config,
+        local=local,
+        keyframes=features_of_map(report.place_map),
+    )
+    answers = answer_queries(
+        query, recognizer, sensors=sensors, skip_unreadable=args.skip_unreadable
+    )
     names = [frame.name for frame in reference.frames()] if judge.kind == 'pairs' else []
     truth = judge.truth(answers, report.place_map, row_of_picture=row_of_picture, names=names)
     spacing = {'min_distance_m': options.min_distance_m, 'min_angle_deg': options.min_angle_deg}
     return _Asked(
+        recognizer.min_similarity,
         answers,
         truth,
         report.place_map,
         lambda rows: keyframes_of(report.place_map, rows),
         {
             'reference': describe_source(reference) | (spacing if by_pose else {}),
+            'features': kind,
+            'sensors': said,
             'truth': describe_truth(judge),
         },
     )
@@ -285,35 +346,51 @@ def _reference_poses(
 def _ask_own_past(
     args: argparse.Namespace,
     query: AnySource,
-    recognizer: PlaceRecognizer,
-    _extractor: DescriptorExtractor,
-    _scratch: Path,
+    config: RecognizerConfig,
+    extractor: DescriptorExtractor,
+    scratch: Path,
 ) -> _Asked:
-
     from vpr_ros.evaluation.offline import answer_from_own_past
     from vpr_ros.evaluation.pictures import pictures_of_places
+    from vpr_ros.keyframe_store import KeyframeStore
+    from vpr_ros.place_map import PlaceMap
+    from vpr_ros.recognizer import PlaceRecognizer
     from vpr_ros.sources import BagSource
 
     is_bag = isinstance(query, BagSource)
     judge = judge_of(args, query, has_own_frame=True, takes_only_topic=is_bag)
     apart = apart_of(args, query)
     _check_early(judge, query)
+    kind = args.features or _DEFAULT_FEATURES
+    local = _local_features(kind)
+    sensors, said = find_sensors(
+        args, query, has_poses=judge.poses is not None, is_verified=local is not None
+    )
+    keyframes = None if local is None else KeyframeStore(scratch / 'keyframes')
+    recognizer = PlaceRecognizer(
+        extractor, PlaceMap(extractor.info.ref), config, local=local, keyframes=keyframes
+    )
     past = answer_from_own_past(
         query,
         recognizer,
         apart=apart,
         poses=judge.poses,
+        sensors=sensors,
+        keyframes=keyframes,
         skip_unreadable=args.skip_unreadable,
     )
     place_map = recognizer.place_map
     truth = judge.truth(past.answers, place_map, searched=past.searched)
     return _Asked(
+        recognizer.min_similarity,
         past.answers,
         truth,
         place_map,
         lambda rows: pictures_of_places(query, past.pictures, rows),
         {
             'reference': {'own_past': True, 'apart': apart.describe()},
+            'features': kind,
+            'sensors': said,
             'truth': describe_truth(judge),
         },
     )
@@ -333,6 +410,12 @@ def _check_early(judge: Judge, query: AnySource, reference: AnySource | None = N
         read_pairs(judge.args.pairs, *names, tolerance=judge.tolerance)
     elif judge.poses is not None and not isinstance(query, BagSource):
         track_of(list(query.frames()), judge.poses)
+
+
+def _local_features(kind: str) -> FeatureExtractor | None:
+    from vpr_ros.verification.features import create_feature_extractor
+
+    return None if kind == _NO_FEATURES else create_feature_extractor(kind)
 
 
 def _given(value: float | None, default: float) -> float:

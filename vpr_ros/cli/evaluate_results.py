@@ -84,6 +84,10 @@ def finish(run: Run, args: argparse.Namespace) -> int:
         results.write_metrics(content, folder)
         results.write_queries(run, outcomes, folder)
     _print(content['protocol'], numbers, intervals)
+    for ending in content['endings']:
+        name = f'{ending["status"]} {ending["code"]}'.rstrip()
+        judged = f'   {ending["right"]} right, {ending["wrong"]} wrong' if run.truth else ''
+        print(f'{name:28} {ending["count"]}{judged}')
     with results.written_into(args.out, owned=report.FILES) as folder:
         report.write_report(run, outcomes, numbers, intervals, folder)
     print(f'{"report":28} {args.out / report.PAGE}')

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vpr_ros.cli.arguments import add_bag_options, not_negative, positive
+from vpr_ros.cli.camera_options import add_camera_options, find_cameras
 from vpr_ros.cli.map_info import megabytes, run_info, run_verify, size_of
 from vpr_ros.cli.pose_options import (
     POSE_TYPES,
@@ -48,6 +49,47 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     verify.add_argument('map', type=Path, metavar='DIR', help='the map directory')
     verify.add_argument('--model', type=Path, help='also whether this model made it')
     verify.set_defaults(run=run_verify)
+    _add_merge(actions)
+    _add_trim(actions)
+
+
+def _add_merge(actions: argparse._SubParsersAction) -> None:
+    merge = actions.add_parser('merge', help='write several maps of one model and frame as one')
+    merge.add_argument('maps', type=Path, nargs='+', metavar='DIR', help='the map directories')
+    _add_new_map(merge)
+    merge.set_defaults(run=run_merge)
+
+
+def _add_trim(actions: argparse._SubParsersAction) -> None:
+    trim = actions.add_parser('trim', help='write a part of a map as a map of its own')
+    trim.add_argument('map', type=Path, metavar='DIR', help='the map directory')
+    _add_new_map(trim)
+    trim.add_argument(
+        '--begin', type=float, default=-math.inf, metavar='SECONDS', help='stamp of the first'
+    )
+    trim.add_argument(
+        '--end', type=float, default=math.inf, metavar='SECONDS', help='stamp of the last'
+    )
+    trim.add_argument(
+        '--min-distance',
+        type=not_negative,
+        default=0.0,
+        metavar='METRES',
+        help='thin out: a place every so many metres (default: all stay)',
+    )
+    trim.add_argument(
+        '--min-angle',
+        type=not_negative,
+        default=20.0,
+        metavar='DEGREES',
+        help='or whenever the camera turned so far (default 20)',
+    )
+    trim.set_defaults(run=run_trim)
+
+
+def _add_new_map(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument('--out', type=Path, required=True, metavar='DIR', help='the new map')
+    parser.add_argument('--overwrite', action='store_true', help='replace an existing map')
 
 
 def _add_build(actions: argparse._SubParsersAction) -> None:
@@ -75,6 +117,7 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
     )
     _add_pose_options(build)
     _add_choice_options(build)
+    add_camera_options(build)
     output = build.add_argument_group('output')
     output.add_argument(
         '--frame-id',
@@ -93,7 +136,8 @@ def _add_build(actions: argparse._SubParsersAction) -> None:
         type=positive,
         default=480,
         metavar='PIXELS',
-        help='largest height of these (default 480)',
+        help='largest height of these, and of the pictures that local features are found in '
+        '(default 480)',
     )
     output.add_argument('--overwrite', action='store_true', help='replace an existing map')
     output.add_argument(
@@ -174,6 +218,12 @@ def run_build(args: argparse.Namespace) -> int:
         min_distance_m=_given(args.min_distance, defaults.min_distance_m),
         min_angle_deg=_given(args.min_angle, defaults.min_angle_deg),
         picture_height=args.picture_height if args.keep_pictures else 0,
+        features=args.features,
+        max_features=args.max_features or defaults.max_features,
+        feature_height=args.picture_height,
+        cameras=find_cameras(
+            args, source, has_poses=poses is not None, is_needed=args.features != 'none'
+        ),
         skip_unreadable=args.skip_unreadable,
         frame_id=frame_id,
         origin=origin,
@@ -203,6 +253,34 @@ def run_build(args: argparse.Namespace) -> int:
             print(f'\nthe work so far is kept in {partial}; {same} goes on there', file=sys.stderr)
         raise
     _print_summary(report, args)
+    return 0
+
+
+def run_merge(args: argparse.Namespace) -> int:
+    """Write several maps as one."""
+    from vpr_ros.map_builder import check_target
+    from vpr_ros.map_edit import merge_maps
+    from vpr_ros.place_map import PlaceMap
+
+    out = args.out.resolve()
+    check_target(out, overwrite=args.overwrite)
+    merged = merge_maps([PlaceMap.load(path) for path in args.maps], out)
+    print(f'{len(merged)} places of {len(args.maps)} maps written to {args.out}')
+    return 0
+
+
+def run_trim(args: argparse.Namespace) -> int:
+    """Write a part of a map."""
+    from vpr_ros.map_builder import check_target
+    from vpr_ros.map_edit import Cut, trim_map
+    from vpr_ros.place_map import PlaceMap
+
+    out = args.out.resolve()
+    check_target(out, overwrite=args.overwrite)
+    place_map = PlaceMap.load(args.map)
+    cut = Cut(args.begin, args.end, args.min_distance, args.min_angle)
+    trimmed = trim_map(place_map, cut.rows(place_map), out)
+    print(f'{len(trimmed)} of {len(place_map)} places written to {args.out}')
     return 0
 
 
@@ -261,11 +339,15 @@ class _Bar:
     """Progress on the standard error, as a bar or, in a log, as a line now and then."""
 
     def __init__(self, total: int) -> None:
+        self._is_of_places = False
+        self._begin(total, 'picture')
+
+    def _begin(self, total: int, unit: str) -> None:
         from tqdm import tqdm
 
         self._bar = tqdm(
             total=total or None,
-            unit='picture',
+            unit=unit,
             mininterval=_BAR_INTERVAL_S if sys.stderr.isatty() else _LOG_INTERVAL_S,
             dynamic_ncols=True,
         )
@@ -276,9 +358,16 @@ class _Bar:
     def __exit__(self, *exc_info: object) -> None:
         self._bar.close()
 
-    def update(self, num_frames: int, num_places: int) -> None:
-        self._bar.set_postfix_str(f'{num_places} places', refresh=False)
-        self._bar.update(num_frames - self._bar.n)
+    def update(self, num_frames: int, num_places: int, num_done: int) -> None:
+        if num_done == 0:
+            self._bar.set_postfix_str(f'{num_places} places', refresh=False)
+            self._bar.update(num_frames - self._bar.n)
+            return
+        if not self._is_of_places:
+            self._bar.close()
+            self._begin(num_places, 'place with landmarks')
+            self._is_of_places = True
+        self._bar.update(num_done - self._bar.n)
 
 
 def _print_summary(report: BuildReport, args: argparse.Namespace) -> None:
@@ -296,6 +385,11 @@ def _print_summary(report: BuildReport, args: argparse.Namespace) -> None:
     )
     for reason, count in report.dropped.items():
         print(f'left out: {count} pictures {reason}')
+    if args.features != 'none':
+        print(
+            f'{args.features} features of every place; {report.num_with_landmarks} places can be '
+            'verified in metres'
+        )
     print(f'written to {args.out} ({megabytes(size_of(args.out))})')
     print(f'next: {_next_command(args)}')
 

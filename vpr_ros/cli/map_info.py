@@ -33,11 +33,16 @@ def run_verify(args: argparse.Namespace) -> int:
     """Check a map; 1 if something does not hold."""
     from vpr_ros.errors import MapError
     from vpr_ros.extractor import read_model_info
+    from vpr_ros.keyframe_store import store_of_map
     from vpr_ros.place_map import PlaceMap
 
     model = None if args.model is None else read_model_info(args.model).ref
     try:
         place_map = PlaceMap.load(args.map, model=model, verify=True)
+        place_map.verify_keyframes()
+        keyframes = store_of_map(place_map)
+        if keyframes is not None:
+            keyframes.check(len(place_map))
     except MapError as error:
         print(f'{args.map} does not hold: {error}')
         return 1
@@ -76,6 +81,8 @@ def _facts(place_map: PlaceMap, directory: Path) -> dict[str, Any]:
         'first_stamp_s': int(stamps.min()) / _NS_PER_S if len(stamps) else None,
         'last_stamp_s': int(stamps.max()) / _NS_PER_S if len(stamps) else None,
         'cameras': len(np.unique(places['camera'])),
+        'calibrations': [camera.to_json() for camera in place_map.cameras],
+        'features': _feature_facts(place_map),
         'model': place_map.model.name,
         'model_sha256': place_map.model.sha256,
         'descriptor_size': place_map.model.descriptor_size,
@@ -86,6 +93,45 @@ def _facts(place_map: PlaceMap, directory: Path) -> dict[str, Any]:
             for child in sorted(directory.iterdir(), key=lambda p: p.name)
         },
     }
+
+
+def _feature_facts(place_map: PlaceMap) -> dict[str, Any] | None:
+    from vpr_ros.keyframe_store import store_of_map
+
+    keyframes = store_of_map(place_map)
+    if keyframes is None or len(keyframes) == 0:
+        return None
+    index = keyframes.index
+    first = keyframes.keyframe(int(index['row'][0]))
+    assert first is not None  # the index names it
+    landmarks = index['num_landmarks']
+    return {
+        'kind': first.features.kind,
+        'places': len(index),
+        'mean_features': round(float(index['num_features'].mean()), 1),
+        'places_with_landmarks': int((landmarks > 0).sum()),
+        'mean_landmarks': round(float(landmarks.clip(0).mean()), 1),
+        'bytes_per_place': round(keyframes.num_bytes / len(index)),
+    }
+
+
+def _camera_lines(facts: dict[str, Any]) -> list[str]:
+    lines = []
+    for camera in facts['calibrations']:
+        lens, pose = camera['intrinsics'], camera['body_from_camera']
+        size = 'not known' if lens is None else f'of {lens["width"]}x{lens["height"]} pictures'
+        at = 'not known' if pose is None else ' '.join(f'{value:g}' for value in pose)
+        lines.append(f'camera {camera["number"]:<4} intrinsics {size}; mounting {at}')
+    features = facts['features']
+    if features is None:
+        return [*lines, 'features    none: nothing can be verified by geometry']
+    return [
+        *lines,
+        f'features    {features["kind"]} of {features["places"]} places, '
+        f'{features["mean_features"]:.0f} each, {megabytes(features["bytes_per_place"])} a place',
+        f'landmarks   in {features["places_with_landmarks"]} places, '
+        f'{features["mean_landmarks"]:.0f} each: there pictures are verified in metres',
+    ]
 
 
 def _fact_lines(facts: dict[str, Any]) -> list[str]:
@@ -105,6 +151,7 @@ def _fact_lines(facts: dict[str, Any]) -> list[str]:
         f'places      {facts["places"]}, {facts["cameras"]} camera(s)',
         f'poses       {extent}',
         *zero,
+        *_camera_lines(facts),
         f'stamps      {facts["first_stamp_s"]} to {facts["last_stamp_s"]} s',
         f'model       {facts["model"]} (sha256 {facts["model_sha256"]})',
         f'descriptors {facts["descriptor_size"]} x {facts["descriptor_type"]}',

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from vpr_ros.bag_writer import BagWriter
 from vpr_ros.demo.light import DAY, EVENING, Light
 from vpr_ros.demo.plan import Town
-from vpr_ros.demo.renderer import Camera, Renderer
+from vpr_ros.demo.renderer import Camera, Renderer, View
 from vpr_ros.demo.route import Drive
 from vpr_ros.demo.sequence import Lens, make_scene, render_views, views
 from vpr_ros.demo.surfaces import Surface
@@ -26,6 +27,13 @@ TRUTH_TOPIC = '/ground_truth/pose'
 CAMERA_FRAME = 'camera_optical'
 RATE_HZ = 15.0
 CAMERA_PITCH_RAD = 0.09  # the camera looks up a little: more facades, less asphalt
+# The camera in the body that drives, x y z qx qy qz qw: optical axes, tilted up.
+_TILT = math.pi / 4 - CAMERA_PITCH_RAD / 2
+BODY_FROM_CAMERA = (
+    *(0.0, 0.0, 0.0),
+    *(-math.sin(_TILT) / math.sqrt(2), math.sin(_TILT) / math.sqrt(2)),
+    *(-math.cos(_TILT) / math.sqrt(2), math.cos(_TILT) / math.sqrt(2)),
+)
 _JPEG_QUALITY = 92
 _START_NS = 1_700_000_000_000_000_000
 _LAP_NS = 600_000_000_000
@@ -75,6 +83,20 @@ def drifting_odometry(drive: Drive, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return positions, drive.yaws + np.r_[0, drift]
 
 
+def views_of(lap: Lap) -> list[View]:
+    """Where the camera truly is at each picture of a lap."""
+    return views(lap.drive, pitch_rad=CAMERA_PITCH_RAD, pitch_jitter_rad=0.004, seed=lap.number)
+
+
+def render_lap(
+    town: Town, painted: Sequence[Surface], lap: Lap, camera: Camera
+) -> Iterator[np.ndarray]:
+    """Yield the pictures of a lap, uint8 RGB (H, W, 3); arguments as of `record_lap`."""
+    scene = make_scene(town, painted, make_traffic(town, lap.number), lap.light)
+    lens = Lens(camera, lap.light.noise, lap.number)
+    return render_views(Renderer(scene, camera), lens, views_of(lap))
+
+
 def record_lap(
     town: Town,
     painted: Sequence[Surface],
@@ -93,13 +115,10 @@ def record_lap(
         path: Folder of the bag; it must not exist.
         progress: Is told pictures done and pictures in all.
     """
-    scene = make_scene(town, painted, make_traffic(town, lap.number), lap.light)
-    renderer, lens = Renderer(scene, camera), Lens(camera, lap.light.noise, lap.number)
-    places = views(lap.drive, pitch_rad=CAMERA_PITCH_RAD, pitch_jitter_rad=0.004, seed=lap.number)
     odometry, odometry_yaws = drifting_odometry(lap.drive, lap.number)
     orientations = lap.drive.orientations_xyzw
     odometry_orientations = Drive(odometry, odometry_yaws, lap.drive.driven_m).orientations_xyzw
-    pictures = render_views(renderer, lens, places)
+    pictures = render_lap(town, painted, lap, camera)
     with BagWriter(path) as bag:
         for number, jpeg in enumerate(_jpegs(pictures)):
             stamp_ns = int(lap.stamps_ns[number])
@@ -122,7 +141,7 @@ def record_lap(
             )
             bag.add_compressed(IMAGE_TOPIC, jpeg, stamp_ns, CAMERA_FRAME)
             if progress is not None:
-                progress(number + 1, len(places))
+                progress(number + 1, len(lap.drive))
 
 
 def _jpegs(pictures: Iterator[np.ndarray]) -> Iterator[bytes]:

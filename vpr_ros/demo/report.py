@@ -7,6 +7,7 @@ import math
 
 from vpr_ros.demo.scoring import Score
 from vpr_ros.evaluation.outcomes import Verdict
+from vpr_ros.evaluation.scores import RETRIEVED
 
 MIN_RECALL = 0.90
 MIN_PRECISION = 0.95
@@ -54,6 +55,11 @@ def _judgement(score: Score, truth: str) -> list[tuple[str, str, str]]:
             f'of the {score.num_places} processed pictures of mapped places',
         ),
         ('recall@1', _percent(score.recall_at_1), 'the same, whatever the similarity'),
+    ]
+    rows += [
+        (stage.name, f'{stage.accepted}', f'{_percent(stage.precision)} of them right')
+        for stage in score.stages.values()
+        if stage.name != RETRIEVED
     ]
     if unjudged:
         rows.insert(1, ('  not judged', f'{unjudged}', 'processed pictures without a pose'))

@@ -6,14 +6,14 @@ Judged as every run is (`evaluation.outcomes`, `evaluation.scores`), over what w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from vpr_ros.evaluation.answers import Answer
 from vpr_ros.evaluation.outcomes import Verdict, judge
-from vpr_ros.evaluation.scores import published_numbers, recall_at
+from vpr_ros.evaluation.scores import Stage, published_numbers, recall_at, stages
 from vpr_ros.evaluation.truth import Truth
 from vpr_ros.latency import Latency, latency_of
 from vpr_ros.live.counts import Counts
@@ -31,10 +31,11 @@ class Score:
         verdicts: Likewise.
         num_places: Processed pictures that have a true place.
         accepted: Accepted closures.
-        precision: Of the accepted and judged, those whose best match is true.
-        recall: Of the processed with a true place, those accepted with a true best match.
+        precision: Of the accepted and judged, those whose answer is true.
+        recall: Of the processed with a true place, those accepted with a true answer.
         recall_at_1: Share of the processed pictures with a true place whose best match is true,
             whatever its similarity.
+        stages: By name: how good the answers are that got as far as a stage.
         latency: From DDS to the answer.
         max_age_s: Age of the oldest picture that was answered.
     """
@@ -48,6 +49,7 @@ class Score:
     precision: float
     recall: float
     recall_at_1: float
+    stages: Mapping[str, Stage]
     latency: Latency
     max_age_s: float
 
@@ -57,6 +59,7 @@ def score(
     positives: Sequence[np.ndarray | None] | None,
     counts: Counts,
     *,
+    threshold: float,
     max_age_s: float,
 ) -> Score:
     """Score the answers.
@@ -66,6 +69,7 @@ def score(
         positives: True map rows of EVERY picture of the source, by its number, None for one whose
             place is unknown; None: no truth at all.
         counts: Pictures on their way.
+        threshold: Cosine similarity from which retrieval accepts.
         max_age_s: Age of the oldest picture that was answered, seconds.
     """
     processed = [answer for answer in answers if answer.recognition is not None]
@@ -82,6 +86,7 @@ def score(
         precision=published['precision'],
         recall=published['recall'],
         recall_at_1=recall_at(outcomes, only_mapped=True)[1],
+        stages=stages(outcomes, threshold),
         latency=latency_of(outcomes.latency_s.tolist()),
         max_age_s=max_age_s,
     )

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 
 from vpr_ros.bags import Bag
+from vpr_ros.cameras import Calibration, MapCamera
 from vpr_ros.demo.plan import Town
 from vpr_ros.demo.record import (
+    BODY_FROM_CAMERA,
     CAMERA_INFO_TOPIC,
     IMAGE_TOPIC,
     ODOMETRY_TOPIC,
@@ -30,6 +32,8 @@ from vpr_ros.map_builder import BuildOptions, build_map
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.pose_lookup import PosesByTime
 from vpr_ros.sources import BagSource, PictureFolder, Source
+from vpr_ros.verification.camera import Intrinsics
+from vpr_ros.verification.features import DEFAULT_FEATURES
 
 WITHIN_M, WITHIN_DEG = 15.0, 30.0  # stricter than the field's usual 25 m
 MAP_SPACING_M = 1.0
@@ -83,11 +87,11 @@ def town_trial(
     town = make_town(seed)
     progress('painting the town', 0, 0)
     painted = paint_town(town)
-    bags = []
+    camera, bags = camera or Camera(), []
     for lap in make_laps(town, spacing_m=spacing_m):
         path = out / f'lap_{lap.number}'
         what = f'rendering lap {lap.number} ({lap.light.name})'
-        record_lap(town, painted, lap, camera or Camera(), path, partial(progress, what))
+        record_lap(town, painted, lap, camera, path, partial(progress, what))
         bags.append(BagSource(path))
     poses = bags[0].poses(TRUTH_TOPIC)
     assert poses is not None  # it was just written
@@ -98,8 +102,13 @@ def town_trial(
         overwrite=True,
         resume=False,
         poses=PosesByTime(poses.trajectory, max_gap_s=_MAX_GAP_S),
-        options=BuildOptions(min_distance_m=MAP_SPACING_M, min_angle_deg=10.0),
-        progress=lambda done, _: progress('building the map', done, bags[0].num_frames),
+        options=BuildOptions(
+            min_distance_m=MAP_SPACING_M,
+            min_angle_deg=10.0,
+            features=DEFAULT_FEATURES,
+            cameras=(_map_camera(camera),),
+        ),
+        progress=_map_progress(progress, bags[0]),
     )
     track = _track_of(bags[1], TRUTH_TOPIC)
     return Trial(
@@ -133,7 +142,8 @@ def folder_trial(
         out / 'map',
         overwrite=True,
         resume=False,
-        progress=lambda done, _: progress('building the map', done, references.num_frames),
+        options=BuildOptions(features=DEFAULT_FEATURES),
+        progress=_map_progress(progress, references),
     )
     if len(report.place_map) != references.num_frames:
         raise SourceError(
@@ -194,6 +204,21 @@ def bag_trial(
         truth=truth,
         track=track,
     )
+
+
+def _map_camera(camera: Camera) -> MapCamera:
+    calibration = Calibration(Intrinsics(camera.matrix), camera.width, camera.height)
+    return MapCamera(0, calibration, BODY_FROM_CAMERA)
+
+
+def _map_progress(progress: Progress, source: Source) -> Callable[[int, int, int], None]:
+    def tell(num_frames: int, num_places: int, num_done: int) -> None:
+        if num_done:
+            progress('places given depth', num_done, num_places)
+        else:
+            progress('building the map', num_frames, source.num_frames)
+
+    return tell
 
 
 def _track_of(source: BagSource, topic: str) -> Track:

@@ -216,7 +216,7 @@ def draw_precision_recall(
         bottom = min(0.8, np.floor(10 * lowest) / 10)
         left.set(xlabel='recall', ylabel='precision', xlim=(0, 1.03), ylim=(bottom, 1.03))
         _legend_above(left, ncols=2)
-        _draw_against_threshold(right, retrieved, run.threshold)
+        _draw_against_threshold(right, retrieved.curve, run.threshold, 'in force')
         points = _on_curve(outcomes, retrieved.curve)
         marks = _save(figure, left, points, path)
     caption = (
@@ -225,6 +225,37 @@ def draw_precision_recall(
         'both.'
     )
     return Drawing(path, caption, marks)
+
+
+def draw_calibration(
+    curve: PrecisionRecall,
+    chosen: tuple[float, float, float],
+    precision_at_least: float,
+    path: Path,
+) -> None:
+    """Draw what every threshold would have given and which of them was chosen.
+
+    Args:
+        curve: Of all thresholds.
+        chosen: Threshold, recall and precision.
+        precision_at_least: Lower bound of the precision, drawn as a whisker.
+        path: The PNG file.
+    """
+    threshold, recall, precision = chosen
+    with _figure(4.7) as figure:
+        left, right = figure.subplots(1, 2)
+        _draw_curve(left, curve, '-', '')
+        blue = COLOURS[Verdict.RIGHT]
+        left.plot([recall] * 2, [precision_at_least, precision], color=blue, lw=1.4, zorder=3)
+        left.plot(recall, precision_at_least, '_', color=blue, ms=9, zorder=3)
+        _draw_point(left, recall, precision, f'{threshold:.3f}, chosen')
+        _draw_best(left, curve)
+        lowest = min(curve.precision.min(), precision_at_least)
+        bottom = min(0.8, np.floor(10 * lowest) / 10)
+        left.set(xlabel='recall', ylabel='precision', xlim=(0, 1.03), ylim=(bottom, 1.03))
+        _legend_above(left, ncols=2)
+        _draw_against_threshold(right, curve, threshold, 'chosen')
+        _save(figure, left, np.empty((0, 2)), path)
 
 
 def _draw_curve(axes: Axes, curve: PrecisionRecall, style: str, name: str) -> None:
@@ -245,16 +276,20 @@ def _draw_operating_point(
     axes.plot([low, high], [stage.precision] * 2, color=COLOURS[Verdict.RIGHT], lw=1, zorder=3)
     low, high = intervals.get('precision', (np.nan, np.nan))
     axes.plot([stage.recall] * 2, [low, high], color=COLOURS[Verdict.RIGHT], lw=1, zorder=3)
+    _draw_point(axes, stage.recall, stage.precision, f'{threshold:.3f}, in force')
+
+
+def _draw_point(axes: Axes, recall: float, precision: float, label: str) -> None:
     axes.plot(
-        stage.recall,
-        stage.precision,
+        recall,
+        precision,
         'D',
         color=COLOURS[Verdict.RIGHT],
         mec=_PAPER,
         ms=8,
         zorder=4,
         clip_on=False,
-        label=f'{threshold:.3f}, in force',
+        label=label,
     )
 
 
@@ -277,8 +312,9 @@ def _draw_best(axes: Axes, curve: PrecisionRecall) -> None:
         )
 
 
-def _draw_against_threshold(axes: Axes, stage: Stage, threshold: float) -> None:
-    curve = stage.curve
+def _draw_against_threshold(
+    axes: Axes, curve: PrecisionRecall, threshold: float, name_of_threshold: str
+) -> None:
     for values, colour, name in (
         (curve.precision, _INK, 'precision'),
         (curve.recall, _TEAL, 'recall'),
@@ -286,7 +322,7 @@ def _draw_against_threshold(axes: Axes, stage: Stage, threshold: float) -> None:
         axes.step(curve.thresholds, values, where='pre', color=colour, lw=1.8, label=name)
     axes.axvline(threshold, color=_INK, ls='--', lw=1)
     axes.annotate(
-        f' in force\n {threshold:.3f}',
+        f' {name_of_threshold}\n {threshold:.3f}',
         (threshold, 0.02),
         xycoords=('data', 'axes fraction'),
         fontsize=8.5,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -14,35 +15,56 @@ from tqdm import tqdm
 
 from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.answers import Answer
+from vpr_ros.evaluation.sensors import Sensors
 from vpr_ros.frames import Frame, PictureRef, Source
+from vpr_ros.keyframe_store import KeyframeStore
+from vpr_ros.picture import Picture
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.pose_lookup import PoseLookup
 from vpr_ros.poses import NS_PER_S
 from vpr_ros.prefetch import Prefetcher
-from vpr_ros.recognizer import PlaceRecognizer, Recognition
+from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig
+from vpr_ros.verification.metric import Keyframe
 
 logger = logging.getLogger(__name__)
 
+UNHURRIED_S = 60.0  # for the candidates of one picture: more than any takes
 _AHEAD = 4  # pictures decoded while the network runs
 _MAX_DISORDER_NS = NS_PER_S  # cameras overtake each other on a network, but not by a second
 
 
+def unhurried(config: RecognizerConfig) -> RecognizerConfig:
+    """Return the same without a limit to the time that verification takes.
+
+    On the robot a picture must not wait; here, what is found must not depend on how busy the
+    machine is.
+    """
+    verification = dataclasses.replace(config.verification, budget_s=UNHURRIED_S)
+    return dataclasses.replace(config, verification=verification)
+
+
 def answer_queries(
-    source: Source, recognizer: PlaceRecognizer, *, skip_unreadable: bool = False
+    source: Source,
+    recognizer: PlaceRecognizer,
+    *,
+    sensors: Sensors | None = None,
+    skip_unreadable: bool = False,
 ) -> list[Answer]:
     """Recognise every picture of a source.
 
     Args:
         source: The pictures.
         recognizer: Is asked.
+        sensors: What else is known of them; None: nothing.
         skip_unreadable: Leave damaged pictures out and log them, instead of stopping at the first.
 
     Raises:
         SourceError: A picture or the source is damaged, its clock jumps back, or it is empty.
     """
+    sensors = sensors or Sensors()
     with _pictures(source, skip_unreadable) as pictures:
         answers = [
-            _answer(frame, recognizer.process(rgb, frame.stamp_ns, camera=frame.camera))
+            _answer(frame, recognizer.recognize(_describe(frame, rgb, recognizer, sensors)))
             for frame, rgb in pictures
         ]
     return _some(answers, source)
@@ -80,12 +102,22 @@ class Apart:
         return f'{self.seconds:g} s' if self.seconds else f'{self.pictures} pictures'
 
 
+@dataclass(frozen=True)
+class _Waiting:
+    answer: Answer
+    descriptor: np.ndarray
+    position: np.ndarray
+    orientation_xyzw: np.ndarray
+
+
 def answer_from_own_past(
     source: Source,
     recognizer: PlaceRecognizer,
     *,
     apart: Apart,
     poses: PoseLookup | None,
+    sensors: Sensors | None = None,
+    keyframes: KeyframeStore | None = None,
     skip_unreadable: bool = False,
 ) -> OwnPast:
     """Recognise every picture among those taken a good while before it; the map grows.
@@ -96,24 +128,33 @@ def answer_from_own_past(
         apart: How far back the past begins.
         poses: Where the pictures were taken: the places get these poses, and those without one
             are no places; None: not known.
+        sensors: What else is known of the pictures; None: nothing.
+        keyframes: An empty store, which the recognizer verifies by: gets the local features of
+            the places; None: nothing is verified.
         skip_unreadable: As in `answer_queries`.
 
     Raises:
         SourceError: As `answer_queries`, or the run is too short to have such a past.
     """
-    waiting: deque[Answer] = deque()
+    sensors = sensors or Sensors()
+    waiting: deque[_Waiting] = deque()
     answers, searched, pictures = [], [], []
     with _pictures(source, skip_unreadable) as ahead:
         for frame, rgb in ahead:
-            while waiting and _is_past(waiting[0], frame, apart):
+            while waiting and _is_past(waiting[0].answer, frame, apart):
                 past = waiting.popleft()
-                if _add(recognizer.place_map, past, poses):
-                    pictures.append(past.index)
-            recognition = recognizer.process(rgb, frame.stamp_ns, camera=frame.camera)
-            answers.append(_answer(frame, recognition))
+                _add(recognizer.place_map, past)
+                pictures.append(past.answer.index)
+            picture = _describe(frame, rgb, recognizer, sensors)
+            answers.append(_answer(frame, recognizer.recognize(picture)))
             searched.append(len(recognizer.place_map))
-            if recognition.descriptor is not None:
-                waiting.append(answers[-1])
+            place = _new_place(answers[-1], picture, poses)
+            if place is not None:
+                if keyframes is not None and picture.features is not None:
+                    row = len(recognizer.place_map) + len(waiting)
+                    keyframe = _keyframe(picture, place, sensors)
+                    keyframes.add(row, keyframe, drive=0, camera=frame.camera)
+                waiting.append(place)
     if answers and not pictures:
         raise SourceError(
             f'{source.path} is too short: none of its {len(answers)} pictures was taken more than '
@@ -122,27 +163,55 @@ def answer_from_own_past(
     return OwnPast(_some(answers, source), np.array(searched), np.array(pictures))
 
 
+def _describe(
+    frame: Frame, rgb: np.ndarray, recognizer: PlaceRecognizer, sensors: Sensors
+) -> Picture:
+    return recognizer.describe(
+        rgb,
+        frame.stamp_ns,
+        camera=frame.camera,
+        odometry=sensors.odometry(frame),
+        intrinsics=sensors.intrinsics(frame, rgb),
+    )
+
+
 def _is_past(place: PictureRef, now: PictureRef, apart: Apart) -> bool:
     age_s = (now.stamp_ns - place.stamp_ns) / NS_PER_S
     is_old = age_s > apart.seconds or not apart.seconds
     return is_old and now.index - place.index > apart.pictures
 
 
-def _add(place_map: PlaceMap, answer: Answer, poses: PoseLookup | None) -> bool:
-    """Make a picture a place; returns whether it could: nothing is right about one nowhere."""
-    assert answer.recognition is not None and answer.recognition.descriptor is not None
-    position, orientation = (None, None) if poses is None else poses.pose_of(answer)
-    if position is not None and not np.isfinite(position).all():
-        return False
+def _new_place(answer: Answer, picture: Picture, poses: PoseLookup | None) -> _Waiting | None:
+    """Return what is to become a place; None where it shows nothing, or was nowhere.
+
+    Of a place that is nowhere, nothing could be right.
+    """
+    if picture.descriptor is None:
+        return None
+    if poses is None:
+        return _Waiting(answer, picture.descriptor, np.full(3, np.nan), np.full(4, np.nan))
+    position, orientation = poses.pose_of(answer)
+    if not np.isfinite(position).all():
+        return None
+    return _Waiting(answer, picture.descriptor, position, orientation)
+
+
+def _keyframe(picture: Picture, place: _Waiting, sensors: Sensors) -> Keyframe:
+    assert picture.features is not None  # held by the caller
+    camera = sensors.cameras.get(picture.camera)
+    pose = None if camera is None else camera.pose(place.position, place.orientation_xyzw)
+    return Keyframe(picture.features, picture.intrinsics, pose)
+
+
+def _add(place_map: PlaceMap, place: _Waiting) -> None:
     place_map.add(
-        answer.recognition.descriptor[np.newaxis],
-        stamps_ns=np.array([answer.stamp_ns]),
-        positions=position,
-        orientations_xyzw=orientation,
-        images=[answer.name],
-        cameras=np.array([answer.camera]),
+        place.descriptor[np.newaxis],
+        stamps_ns=np.array([place.answer.stamp_ns]),
+        positions=place.position[np.newaxis],
+        orientations_xyzw=place.orientation_xyzw[np.newaxis],
+        images=[place.answer.name],
+        cameras=np.array([place.answer.camera]),
     )
-    return True
 
 
 def _answer(frame: Frame, recognition: Recognition) -> Answer:

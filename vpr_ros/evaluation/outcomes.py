@@ -37,9 +37,11 @@ class Outcomes:
         status: int8, of `Status`; DROPPED where there was no answer.
         judged: bool, whether it is known which places are right.
         mapped: bool, whether the map has a right place.
-        rank: int32, of the first right match, from 1; 0: none among the matches.
-        similarity: float64, cosine similarity of the best match; NaN: no match.
-        probability: float64, of the best match by a temporal filter; NaN: unknown.
+        right: bool, whether the answer, which is the first match, is right, accepted or not.
+        rank: int32, of the first right match by similarity, from 1; 0: none among the matches.
+            Verification may answer with another than the most similar.
+        similarity: float64, cosine similarity of the most similar match; NaN: no match.
+        probability: float64, of the answer by the sequence filter; NaN: unknown.
         position_error_m: float64, of the published pose; NaN: no pose, or truth unknown.
         angle_error_deg: float64, likewise.
         latency_s: float64; NaN: no answer.
@@ -49,6 +51,7 @@ class Outcomes:
     status: np.ndarray
     judged: np.ndarray
     mapped: np.ndarray
+    right: np.ndarray
     rank: np.ndarray
     similarity: np.ndarray
     probability: np.ndarray
@@ -69,11 +72,6 @@ class Outcomes:
     def accepted(self) -> np.ndarray:
         """(Q,) bool, whether it was answered and not rejected."""
         return self.answered & (self.status != Status.REJECTED)
-
-    @property
-    def right(self) -> np.ndarray:
-        """(Q,) bool, whether the best match is right, accepted or not."""
-        return self.rank == 1
 
     def take(self, rows: np.ndarray) -> Outcomes:
         """Return some of the rows, in the given order, any of them several times."""
@@ -112,13 +110,14 @@ def judge(answers: Sequence[Answer], truth: Truth | None) -> Outcomes:
     num = len(answers)
     if truth is not None and len(truth.positives) != num:
         raise ValueError(f'{num} pictures were answered, truth is of {len(truth.positives)}')
-    judged, mapped, rank = np.zeros(num, bool), np.zeros(num, bool), np.zeros(num, np.int32)
+    judged, mapped, right = (np.zeros(num, bool) for _ in range(3))
+    rank = np.zeros(num, np.int32)
     for i in range(num if truth is not None else 0):
         assert truth is not None
-        right = truth.positives[i]
-        judged[i] = right is not None
-        mapped[i] = right is not None and len(right) > 0
-        rank[i] = _rank(answers[i], right)
+        positives = truth.positives[i]
+        judged[i] = positives is not None
+        mapped[i] = positives is not None and len(positives) > 0
+        right[i], rank[i] = _hits(answers[i], positives)
     errors = np.array([_pose_error(answers[i], truth, i) for i in range(num)]).reshape(num, 2)
     best = [_best(answer) for answer in answers]
     return Outcomes(
@@ -126,6 +125,7 @@ def judge(answers: Sequence[Answer], truth: Truth | None) -> Outcomes:
         status=np.array([_status(answer) for answer in answers], np.int8),
         judged=judged,
         mapped=mapped,
+        right=right,
         rank=rank,
         similarity=np.array([pair[0] for pair in best], np.float64),
         probability=np.array([pair[1] for pair in best], np.float64),
@@ -140,18 +140,22 @@ def _status(answer: Answer) -> int:
 
 
 def _best(answer: Answer) -> tuple[float, float]:
-    """Return similarity and probability of the best match."""
+    """Return the similarity of the most similar match, and the probability of the answer."""
     if answer.recognition is None or not answer.recognition.matches:
         return np.nan, np.nan
-    match = answer.recognition.matches[0]
-    return match.similarity, match.probability
+    matches = answer.recognition.matches
+    return max(match.similarity for match in matches), matches[0].probability
 
 
-def _rank(answer: Answer, positives: np.ndarray | None) -> int:
-    if positives is None or answer.recognition is None:
-        return 0
-    found = np.isin([match.row for match in answer.recognition.matches], positives)
-    return int(found.argmax()) + 1 if found.any() else 0
+def _hits(answer: Answer, positives: np.ndarray | None) -> tuple[bool, int]:
+    """Return whether the answer is right, and the rank of the first right match."""
+    if positives is None or answer.recognition is None or not answer.recognition.matches:
+        return False, 0
+    matches = answer.recognition.matches
+    by_similarity = sorted(matches, key=lambda match: -match.similarity)
+    found = np.isin([match.row for match in by_similarity], positives)
+    rank = int(found.argmax()) + 1 if found.any() else 0
+    return bool(np.isin(matches[0].row, positives)), rank
 
 
 def _pose_error(answer: Answer, truth: Truth | None, number: int) -> tuple[float, float]:

@@ -51,14 +51,9 @@ def keyframes_of(place_map: PlaceMap, rows: Collection[int]) -> Iterator[tuple[i
     Places without one are left out; a file that cannot be read is logged as well.
     """
     for row in sorted(rows):
-        name = place_map.images[row]
-        if name and place_map.directory is not None:
-            path = place_map.directory / name
-            if not path.resolve().is_relative_to(place_map.directory.resolve()):
-                continue  # nothing outside the map gets into a report
+        path = place_map.picture_path(place_map.images[row])
+        if path is not None:
             try:
                 yield row, read_picture(path)
-            except FileNotFoundError:
-                continue  # the map was built with --no-keep-pictures: names only
             except (SourceError, OSError) as error:
                 logger.warning('not shown: %s', error)

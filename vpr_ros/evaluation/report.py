@@ -82,7 +82,7 @@ def write_report(
     context: dict[str, Any] = {
         'title': run.title,
         'is_live': run.is_live,
-        'headline': summary.headline(run, outcomes, numbers, intervals),
+        'headline': summary.headline(run, outcomes, numbers, intervals, reached),
         'protocol': protocol(run, outcomes),
         'verdicts': _tally(outcomes),
         'groups': summary.groups(outcomes, numbers, intervals, reached),
@@ -91,6 +91,7 @@ def write_report(
             if summary.has_truth(outcomes)
             else []
         ),
+        'endings': summary.endings(run, outcomes),
         'figures': {name: _panel(name, figure) for name, figure in drawn.items()},
         'latencies': summary.stage_latencies(run, outcomes),
         'counts': run.counts,

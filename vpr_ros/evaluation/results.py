@@ -2,7 +2,8 @@
 """The files that a run leaves: `metrics.json`, and `queries.csv` with a row for every picture.
 
 `metrics.json`, schema 1: `schema_version`, `kind` (`run`), what the run describes of itself
-(`Run.description`), `protocol`, counts (`num_…`), every number of `scores.numbers` by its name at
+(`Run.description`), `protocol`, counts (`num_…`), `endings` (how many pictures got how far, by
+the code of the reason why no further), every number of `scores.numbers` by its name at
 the top level (null: undefined), `intervals` (95 %, [low, high]), `latency_ms` by stage. New keys
 may be added; a change of meaning raises the version.
 """
@@ -13,6 +14,7 @@ import csv
 import json
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +25,7 @@ from vpr_ros.errors import SourceError
 from vpr_ros.evaluation.outcomes import DROPPED, Outcomes
 from vpr_ros.evaluation.run import Run
 from vpr_ros.evaluation.scores import finite
-from vpr_ros.evaluation.summary import stage_latencies
+from vpr_ros.evaluation.summary import endings, stage_latencies
 from vpr_ros.recognizer import Status
 
 SCHEMA_VERSION = '1'
@@ -48,6 +50,7 @@ _COLUMNS = (
     'reason',
     'judged',
     'mapped',
+    'right',
     'rank',
     'place_ids',
     'rows',
@@ -61,9 +64,10 @@ def protocol(run: Run, outcomes: Outcomes) -> str:
         return f'nothing is judged: no truth was given for the {len(outcomes)} pictures'
     asked = 'whose place is in the map' if run.truth.asks_only_mapped else 'judged'
     mask = outcomes.mapped if run.truth.asks_only_mapped else outcomes.judged
+    hurry = '' if run.is_live else '; verification without its limit of time'
     return (
         f'right is {run.truth.rule}; recall@K over the {int((mask & outcomes.answered).sum())} '
-        f'pictures {asked}, of {len(outcomes)}; {len(run.place_map)} places'
+        f'pictures {asked}, of {len(outcomes)}; {len(run.place_map)} places{hurry}'
     )
 
 
@@ -90,6 +94,7 @@ def metrics(
         'num_places': len(run.place_map),
         'counts': dict(run.counts),
         'threshold': run.threshold,
+        'endings': [asdict(ending) for ending in endings(run, outcomes)],
         **finite(numbers),
         'intervals': {
             name: list(finite({'low': low, 'high': high}).values())
@@ -132,6 +137,7 @@ def write_queries(run: Run, outcomes: Outcomes, folder: Path) -> None:
                     '' if answer.recognition is None else answer.recognition.reason,
                     int(outcomes.judged[i]),
                     int(outcomes.mapped[i]),
+                    int(outcomes.right[i]),
                     outcomes.rank[i],
                     ' '.join(str(match.place_id) for match in matches),
                     ' '.join(str(match.row) for match in matches),
@@ -184,6 +190,7 @@ def read_outcomes(folder: Path) -> tuple[list[str], Outcomes]:
             status=np.array([_status(row['status']) for row in rows], np.int8),
             judged=np.array([row['judged'] == '1' for row in rows], bool),
             mapped=np.array([row['mapped'] == '1' for row in rows], bool),
+            right=np.array([row['right'] == '1' for row in rows], bool),
             rank=np.array([int(row['rank']) for row in rows], np.int32),
             **{name: np.array([_number(row[name]) for row in rows]) for name in _NUMBERS},
         )

@@ -5,10 +5,11 @@ Definitions, stated once:
 
 * asked: judged pictures that were answered; judged by poses, those alone that the map has a place
   of. Otherwise one without counts as missed (the protocol of MixVPR and gsv-cities).
-* recall@K: share of the asked with a right place among the K best matches.
+* recall@K: share of the asked with a right place among the K most similar matches.
 * accepted: not rejected by the recognizer; at a stage: what got at least so far (`retrieved`: the
-  best similarity reaches the threshold, whatever later stages said).
-* precision: share of the accepted and judged whose best match is right.
+  most similar match reaches the threshold, whatever later stages said).
+* precision: share of the accepted and judged whose answer is right: the first match, which
+  verification may have chosen; of `retrieved`, the most similar one.
 * recall: accepted and right, divided by the answered pictures whose place is in the map.
 * fix: an accepted answer that is not known to be wrong.
 """
@@ -69,26 +70,26 @@ def stages(outcomes: Outcomes, threshold: float) -> dict[str, Stage]:
     everything = np.ones(len(judged), bool)
     accepted = judged.similarity >= threshold  # NaN: no match, not accepted
     found[RETRIEVED] = _stage(
-        RETRIEVED, judged, everything, accepted, judged.similarity, num_mapped
+        RETRIEVED, judged.rank == 1, everything, accepted, judged.similarity, num_mapped
     )
     for name, least in _LATER_STAGES.items():
         reached = judged.accepted & (judged.status >= least)
         if (outcomes.accepted & (outcomes.status >= least)).any():
             sure = np.where(np.isfinite(judged.probability), judged.probability, judged.similarity)
-            found[name] = _stage(name, judged, reached, reached, sure, num_mapped)
+            found[name] = _stage(name, judged.right, reached, reached, sure, num_mapped)
     return found
 
 
 def _stage(
     name: str,
-    judged: Outcomes,
+    is_right: np.ndarray,
     swept: np.ndarray,
     accepted: np.ndarray,
     score: np.ndarray,
     num_mapped: int,
 ) -> Stage:
     swept = swept & np.isfinite(score)
-    right = int((accepted & judged.right).sum())
+    right = int((accepted & is_right).sum())
     num_accepted = int(accepted.sum())
     return Stage(
         name=name,
@@ -96,7 +97,7 @@ def _stage(
         right=right,
         precision=right / num_accepted if num_accepted else np.nan,
         recall=right / num_mapped if num_mapped else np.nan,
-        curve=precision_recall(score[swept], judged.right[swept], num_mapped),
+        curve=precision_recall(score[swept], is_right[swept], num_mapped),
     )
 
 
@@ -219,6 +220,7 @@ def number_names() -> list[str]:
         status=nothing.astype(np.int8),
         judged=nothing.astype(bool),
         mapped=nothing.astype(bool),
+        right=nothing.astype(bool),
         rank=nothing.astype(np.int32),
         similarity=unknown,
         probability=unknown,

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.evaluation.outcomes import Outcomes, Verdict
+from vpr_ros.evaluation.outcomes import DROPPED, Outcomes, Verdict
 from vpr_ros.evaluation.run import Run
 from vpr_ros.evaluation.scores import RETRIEVED, Stage
 from vpr_ros.latency import Latency, latency_of
+from vpr_ros.recognizer import Status
 
 Numbers = Mapping[str, float]
 Intervals = Mapping[str, tuple[float, float]]
@@ -20,9 +21,9 @@ Intervals = Mapping[str, tuple[float, float]]
 NOT_KNOWN = 'not known'
 TOTAL = 'total'  # latency of a picture: live, from handing it to DDS to the answer
 VERDICT_MEANINGS = {
-    Verdict.RIGHT: 'accepted, and the best match is right',
+    Verdict.RIGHT: 'accepted, and the answer is right',
     Verdict.MISSED: 'rejected, although the map has the place',
-    Verdict.WRONG: 'accepted, and the best match is not right',
+    Verdict.WRONG: 'accepted, and the answer is not right',
     Verdict.UNMAPPED: 'the map does not have the place',
     Verdict.UNJUDGED: 'it is not known which places are right',
     Verdict.DROPPED: 'never looked at',
@@ -49,8 +50,14 @@ def percent_range(interval: tuple[float, float]) -> str:
 # --- the headline ---------------------------------------------------------------------------
 
 
-def headline(run: Run, outcomes: Outcomes, numbers: Numbers, intervals: Intervals) -> list[str]:
-    """Return the verdict on a run, one or two sentences."""
+def headline(
+    run: Run,
+    outcomes: Outcomes,
+    numbers: Numbers,
+    intervals: Intervals,
+    stages: Mapping[str, Stage],
+) -> list[str]:
+    """Return the verdict on a run, a few sentences."""
     num, answered = len(outcomes), int(outcomes.answered.sum())
     if not answered:
         return [f'None of the {num} pictures was looked at: all were dropped.']
@@ -63,6 +70,7 @@ def headline(run: Run, outcomes: Outcomes, numbers: Numbers, intervals: Interval
     sentences = [
         _recall_sentence(numbers, intervals),
         _operating_sentence(run, outcomes, numbers, intervals),
+        *(_stage_sentence(stage) for stage in stages.values() if stage.name != RETRIEVED),
     ]
     if answered < num:
         sentences.append(f'{num - answered} of {num} pictures were dropped and never looked at.')
@@ -73,7 +81,7 @@ def _recall_sentence(numbers: Numbers, intervals: Intervals) -> str:
     if math.isnan(numbers['recall@1']):
         return 'No judged picture shows a place of the map.'
     return (
-        f'The first match is right for {percent(numbers["recall@1"])} of the pictures asked'
+        f'The most similar match is right for {percent(numbers["recall@1"])} of the pictures asked'
         f'{_in_brackets(intervals, "recall@1")}.'
     )
 
@@ -100,6 +108,15 @@ def _operating_sentence(
             f'. That finds {percent(numbers["recall"])} of the answered pictures of mapped places'
             f'{_in_brackets(intervals, "recall")}'
         )
+    return f'{sentence}.'
+
+
+def _stage_sentence(stage: Stage) -> str:
+    sentence = f'{stage.name.capitalize()}: {stage.accepted} of those judged'
+    if stage.accepted:
+        sentence += f', {percent(stage.precision)} of them right'
+    if not math.isnan(stage.recall):
+        sentence += f', which finds {percent(stage.recall)}'
     return f'{sentence}.'
 
 
@@ -172,7 +189,7 @@ _AT_99_AND_100 = {
 _AVERAGE_PRECISION = _Term(
     'average precision', 'precision over all thresholds, weighted by the recall gained'
 )
-_PRECISION = _Term('precision', 'of the accepted and judged, those whose best match is right')
+_PRECISION = _Term('precision', 'of the accepted and judged, those whose answer is right')
 _RECALL = _Term('recall', 'accepted and right, of the answered whose place is mapped')
 _DECIDING = {
     'precision': _PRECISION,
@@ -214,7 +231,7 @@ def groups(
 ) -> list[Group]:
     """Return the table of numbers; what is not known is left out, and where, is said."""
     recalls = {
-        name: _Term(name, f'of those asked, with a right place among the {name[7:]} best')
+        name: _Term(name, f'of those asked, with a right place among the {name[7:]} most similar')
         for name in numbers
         if name.startswith('recall@')
     }
@@ -264,6 +281,56 @@ def _row(term: _Term, value: float, interval: tuple[float, float]) -> Row:
     text = percent_range(interval)
     low, high = interval if text else (value, value)
     return Row(term.label, percent(value), text, (low, value, high), term.meaning)
+
+
+# --- how far pictures got -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How far some pictures got, and why no further.
+
+    Attributes:
+        status: Name of the `Status`, or DROPPED.
+        code: Of the reason; '' where there is none.
+        count: Pictures that ended so.
+        right: Of these, judged and with the right answer.
+        wrong: Of these, judged and with a wrong one.
+        example: The reason of the first of them, as the recognizer gave it.
+    """
+
+    status: str
+    code: str
+    count: int
+    right: int
+    wrong: int
+    example: str
+
+
+def endings(run: Run, outcomes: Outcomes) -> list[Ending]:
+    """Count the reasons, by status; the furthest first, then the most frequent."""
+    pictures: dict[tuple[int, str], list[int]] = {}
+    for number, answer in enumerate(run.answers):
+        reason = '' if answer.recognition is None else answer.recognition.reason
+        key = int(outcomes.status[number]), reason.partition(':')[0]
+        pictures.setdefault(key, []).append(number)
+    order = [Status.VERIFIED, Status.CONSISTENT, Status.CANDIDATE, Status.REJECTED, DROPPED]
+    found = []
+    for status, code in sorted(pictures, key=lambda k: (order.index(k[0]), -len(pictures[k]))):
+        rows = np.array(pictures[status, code])
+        judged = outcomes.judged[rows] & np.isfinite(outcomes.similarity[rows])  # has an answer
+        first = run.answers[rows[0]].recognition
+        found.append(
+            Ending(
+                status='DROPPED' if status == DROPPED else Status(status).name,
+                code=code,
+                count=len(rows),
+                right=int((judged & outcomes.right[rows]).sum()),
+                wrong=int((judged & ~outcomes.right[rows]).sum()),
+                example='' if first is None else first.reason,
+            )
+        )
+    return found
 
 
 # --- latency --------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from rclpy.validate_topic_name import validate_topic_name
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
+from vpr_ros.bag_cameras import camera_info_topic
 from vpr_ros.bag_messages import CAMERA_INFO, ODOMETRY
 from vpr_ros.bags import Bag, Topic
 from vpr_ros.conversions import image_from_rgb, stamp_msg_from_ns
@@ -134,8 +135,9 @@ def bag_recording(path: str | Path, selection: Selection = Selection()) -> Recor
 def query_recording(source: BagSource, selection: Selection = Selection()) -> Recording:
     """The pictures of a bag to be recognised, and what else of it the localizer can use.
 
-    That is camera_info and odometry, if the bag has just one of them; `selection.topics` names
-    other topics instead. Messages are played at the pace of the source's stamps, and carry them.
+    That is the camera_info beside the pictures, or the only one, and the only odometry;
+    `selection.topics` names other topics instead. Messages are played at the pace of the source's
+    stamps, and carry them.
 
     Raises:
         FileNotFoundError, SourceError: No such bag or topic, or nothing of it can be played.
@@ -144,7 +146,7 @@ def query_recording(source: BagSource, selection: Selection = Selection()) -> Re
         if selection.topics:
             others = [bag.topic(name) for name in selection.topics]
         else:
-            others = [*_only(bag, CAMERA_INFO), *_only(bag, ODOMETRY)]
+            others = [*_camera_info(bag, source.topic), *_only(bag, ODOMETRY)]
         chosen = [source.topic, *(topic for topic in others if topic.name != source.topic.name)]
         return _Reading(bag, chosen, selection, source).recording()
 
@@ -158,6 +160,13 @@ def message_class(msgtype: str) -> type | None:
         return getattr(importlib.import_module(f'{found[1]}.msg'), found[2], None)
     except ImportError:
         return None
+
+
+def _camera_info(bag: Bag, pictures: Topic) -> list[Topic]:
+    beside = bag.topics.get(camera_info_topic(pictures.name))
+    if beside is not None and beside.msgtype == CAMERA_INFO and beside.count:
+        return [beside]
+    return _only(bag, CAMERA_INFO)
 
 
 def _only(bag: Bag, msgtype: str) -> list[Topic]:
