@@ -32,7 +32,11 @@ setup(
     zip_safe=False,
     entry_points={
         'console_scripts': [
+            'closure_recorder = vpr_ros.adapters.recorder_node:main',
+            'initial_pose = vpr_ros.adapters.initial_pose_node:main',
             'localizer = vpr_ros.node:main',
+            'pose_graph = vpr_ros.pose_graph_node:main',
+            'rtabmap_links = vpr_ros.adapters.rtabmap_node:main',
             'vpr = vpr_ros.cli:main',
         ],
     },

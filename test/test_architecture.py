@@ -25,18 +25,55 @@ ARROWS = {
     'hashing': '',
     'latency': '',
     'model_ref': '',
+    'onnx_session': 'errors',
     'picture_quality': '',
     'preprocess': '',
     'resources': '',
     # the road of one picture
-    'extractor': 'errors hashing model_ref preprocess',
-    'place_map': 'errors atomic_directory hashing model_ref',
+    'extractor': 'errors hashing model_ref onnx_session preprocess',
+    'growing_array': '',
+    'place_index': 'growing_array',
+    'map_calibration': '',
+    'checksums': 'errors hashing',
+    'place_map': (
+        'errors atomic_directory cameras checksums growing_array hashing map_calibration '
+        'model_ref place_index'
+    ),
     'retrieval_pose': 'place_map',
-    'recognizer': 'errors extractor picture_quality place_map retrieval_pose',
+    'sequence_filter': 'place_map settings',
+    'verification': 'errors onnx_session resources settings',
+    'settings': '',
+    'cameras': 'poses verification',
+    'keyframe_store': 'errors atomic_directory checksums verification',
+    'keyframe_pictures': 'place_map',
+    'landmarks': 'keyframe_store verification',
+    'odometry': 'poses',
+    'picture': 'extractor odometry picture_quality verification',
+    'verified_pose': 'place_map retrieval_pose verification',
+    'recognizer': (
+        'errors extractor odometry picture picture_quality place_map poses retrieval_pose '
+        'sequence_filter settings verification verified_pose'
+    ),
+    'session': (
+        'cameras errors keyframe_pictures keyframe_store map_edit model_ref odometry place_map '
+        'poses'
+    ),
+    'online_map': (
+        'keyframe_pictures keyframe_store model_ref odometry picture place_map poses session '
+        'settings verification'
+    ),
+    'revisits': (
+        'errors extractor keyframe_store odometry online_map picture place_map recognizer '
+        'verification'
+    ),
     # measuring it
     'evaluation': (
-        'errors frames latency picture_folder place_map pose_lookup poses prefetch recognizer'
+        'cameras errors frames keyframe_store latency odometry picture picture_folder place_map '
+        'pose_lookup poses prefetch recognizer verification'
     ),
+    'calibration': 'errors evaluation map_calibration place_map',
+    # the back end
+    'pose_graph': 'errors atomic_directory poses',
     # making maps
     'conversions': 'errors',
     'poses': 'errors',
@@ -45,43 +82,73 @@ ARROWS = {
     'bag_writer': 'errors bag_messages',
     'bags': 'errors bag_messages conversions',
     'bag_poses': 'errors bag_messages bags geodesy poses',
+    'bag_cameras': 'errors bag_messages bags camera_info cameras conversions',
+    'camera_files': 'errors camera_info cameras',
+    'camera_info': 'errors cameras verification',
     'frames': '',
     'picture_folder': 'errors frames pose_files poses',
     'sources': ('errors bag_messages bag_poses bags conversions frames picture_folder poses'),
     'pose_lookup': 'errors frames pose_files poses',
     'keyframes': 'poses',
-    'place_reader': 'errors frames keyframes picture_quality place_map pose_lookup poses',
+    'place_reader': (
+        'cameras errors frames keyframe_pictures keyframe_store keyframes picture_quality '
+        'place_map pose_lookup poses verification'
+    ),
     'prefetch': '',
     'spool': 'errors',
-    'map_builder': 'errors extractor frames place_map place_reader pose_lookup prefetch spool',
+    'map_builder': (
+        'errors extractor frames keyframe_store landmarks place_map place_reader '
+        'pose_lookup prefetch spool'
+    ),
+    'map_edit': 'errors cameras keyframe_pictures keyframe_store keyframes place_map',
     # the field's sets
     'benchmarks': 'errors evaluation model_ref picture_folder place_map pose_files pose_lookup',
     # the edges
-    'node': 'errors conversions extractor model_ref place_map recognizer resources retrieval_pose',
-    'replay': 'errors bag_messages bags conversions prefetch sources',
+    'node': (
+        'camera_info errors conversions extractor keyframe_store model_ref odometry online_map '
+        'place_map poses recognizer resources retrieval_pose revisits session settings '
+        'verification'
+    ),
+    'pose_graph_node': 'errors conversions node pose_graph poses settings',
+    'adapters.closure_file': 'errors',
+    'adapters.initial_pose': 'pose_graph poses',
+    'adapters.raw_graph': 'pose_graph',
+    'adapters.rtabmap': 'pose_graph poses',
+    'adapters': (
+        'errors adapters.closure_file adapters.initial_pose adapters.raw_graph adapters.rtabmap '
+        'conversions node pose_graph pose_graph_node poses settings'
+    ),
+    'replay': 'errors bag_cameras bag_messages bags conversions prefetch sources',
     'live': 'errors conversions evaluation place_map recognizer replay retrieval_pose',
     'demo': (
-        'errors bags bag_writer conversions evaluation extractor latency live map_builder '
-        'place_map pose_lookup poses recognizer resources sources'
+        'errors bags bag_writer cameras conversions evaluation extractor latency live map_builder '
+        'place_map pose_lookup poses recognizer resources sources verification'
     ),
     'cli': (
-        'errors bag_messages bag_poses bags benchmarks demo evaluation extractor frames hashing '
-        'latency live map_builder model_ref picture_folder place_map pose_files pose_lookup '
-        'recognizer replay resources sources'
+        'errors bag_cameras bag_messages bag_poses bags benchmarks calibration camera_files '
+        'cameras demo evaluation extractor frames hashing keyframe_store latency live map_builder '
+        'map_edit model_ref picture_folder place_map pose_files pose_lookup poses recognizer '
+        'replay resources sources verification'
     ),
 }
 
 TRAINING_MAY_USE = (
-    'benchmarks errors evaluation extractor hashing model_ref picture_folder preprocess recognizer'
+    'benchmarks errors evaluation extractor hashing model_ref picture_folder preprocess '
+    'recognizer verification.xfeat'
 )
 
-ROS_MESSAGES = 'conversions node replay live'
+ADAPTERS = 'adapters.messages adapters.rtabmap_messages adapters.*_node'
+ROS_MESSAGES = f'conversions node pose_graph_node replay live {ADAPTERS}'
 LIBRARIES = {
-    'onnxruntime': 'extractor',
-    'faiss': 'place_map',
+    'onnxruntime': 'extractor onnx_session',
+    'faiss': 'place_index',
     'cv_bridge': 'conversions',
     'rosbags': 'bags bag_messages bag_poses bag_writer',
-    'rclpy': 'node replay live',
+    'gtsam': 'pose_graph.optimizer',
+    'rclpy': 'node pose_graph_node replay live adapters.*_node',
+    'rtabmap_msgs': 'adapters.rtabmap_messages',
+    'tf2_msgs': 'pose_graph_node.tf_output',
+    'tf2_ros': 'pose_graph_node.tf_output',
     'ament_index_python': 'resources',
     'builtin_interfaces': ROS_MESSAGES,
     'diagnostic_msgs': ROS_MESSAGES,
@@ -218,7 +285,9 @@ def test_training_uses_only_what_it_shares_with_the_runtime(module):
 def test_core_imports_without_ros_and_without_torch():
     blocked = sorted(set(LIBRARIES) - {'onnxruntime', 'faiss', 'rosbags'})
     core = [
-        module for module in RUNTIME if unit_of(module, ARROWS) not in {'node', 'replay', 'live'}
+        module
+        for module in RUNTIME
+        if unit_of(module, ARROWS) not in {'adapters', 'node', 'pose_graph_node', 'replay', 'live'}
     ]
     program = (
         'import importlib, sys\n'

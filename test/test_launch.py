@@ -17,9 +17,11 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 LOCALIZE = ROOT / 'launch' / 'localize.launch.py'
 REPLAY = ROOT / 'launch' / 'replay.launch.py'
+SLAM = ROOT / 'launch' / 'slam.launch.py'
 ARGUMENTS = {
     *('map', 'model', 'image', 'image_transport', 'device', 'params_file', 'autostart'),
-    *('use_sim_time', 'top_k', 'namespace', 'log_level', 'rviz'),
+    *('use_sim_time', 'top_k', 'namespace', 'log_level', 'rviz', 'mode', 'camera_info', 'odom'),
+    *('cameras', 'body_from_camera'),
 }
 
 
@@ -87,15 +89,62 @@ def test_replay_gives_arguments_that_the_localizer_has():
     assert {key.value for key in given} <= ARGUMENTS
 
 
+def declared_in(path: Path, name: str) -> set[str]:
+    """Return the arguments declared in a list of a launch file."""
+    (listed,) = (
+        node.value
+        for node in ast.parse(path.read_text('utf-8')).body
+        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == name
+    )
+    return {call.args[0].value for call in listed.elts}
+
+
+def test_slam_hands_arguments_on_that_the_localizer_has():
+    handed = declared_in(SLAM, 'FOR_LOCALIZER')
+    assert handed <= ARGUMENTS
+    assert handed >= {'mode', 'map', 'image', 'camera_info', 'odom', 'body_from_camera'}
+    assert set(declarations(SLAM)) == handed | declared_in(SLAM, 'FOR_POSE_GRAPH')
+    assert handed.isdisjoint(declared_in(SLAM, 'FOR_POSE_GRAPH'))
+
+
+def test_slam_means_the_same_by_what_it_hands_on():
+    """The same choices (but for the modes) and defaults, so that a parameter file still counts."""
+    ours, theirs = declarations(SLAM), declarations(LOCALIZE)
+    for name in declared_in(SLAM, 'FOR_LOCALIZER') - {'mode', 'params_file'}:
+        for what in ('default_value', 'choices'):
+            mine, its = (found[name].get(what) for found in (ours, theirs))
+            assert (mine and ast.unparse(mine)) == (its and ast.unparse(its)), (name, what)
+    modes = ast.literal_eval(ours['mode']['choices'])
+    assert set(modes) < set(ast.literal_eval(theirs['mode']['choices']))
+    assert 'localize' not in modes
+    assert ast.literal_eval(ours['mode']['default_value']) == 'slam'
+
+
+def test_slam_gives_parameters_that_the_pose_graph_has():
+    pytest.importorskip('rcl_interfaces')
+    from vpr_ros.pose_graph_node.parameters import PARAMETERS
+
+    source = SLAM.read_text('utf-8')
+    given = set(re.findall(r"overrides\['(\w+)'\]", source)) - {'body_from_camera'}
+    assert given == {'save_folder'}
+    assert "for name in ('use_sim_time', 'publish_tf')" in source
+    assert isinstance(PARAMETERS['save_folder'].default, str)
+    assert isinstance(PARAMETERS['publish_tf'].default, bool)
+
+
 def test_arguments_that_become_parameters_exist():
     pytest.importorskip('rcl_interfaces')
     from vpr_ros.node.parameters import PARAMETERS
 
+    source = LOCALIZE.read_text('utf-8')
     assigned = {
         node.targets[0].id: ast.literal_eval(node.value)
-        for node in ast.parse(LOCALIZE.read_text('utf-8')).body
+        for node in ast.parse(source).body
         if isinstance(node, ast.Assign) and node.targets[0].id in ('TEXTS', 'SWITCHES', 'NUMBERS')
     }
+    lists = re.search(r"^LISTS = \{'cameras': str, 'body_from_camera': float\}$", source, re.M)
+    assert lists, 'LISTS of localize.launch.py'
+    assert (PARAMETERS['cameras'].items, PARAMETERS['body_from_camera'].items) == (str, float)
     for name in assigned['TEXTS']:
         assert isinstance(PARAMETERS[name].default, str)
     for name in assigned['SWITCHES']:
@@ -104,8 +153,40 @@ def test_arguments_that_become_parameters_exist():
         assert isinstance(PARAMETERS[name].default, int)
     choices = declarations(LOCALIZE)['device']['choices']
     assert tuple(ast.literal_eval(choices)) == ('', *PARAMETERS['device'].choices)
-    choices = declarations(LOCALIZE)['image_transport']['choices']
-    assert tuple(ast.literal_eval(choices)) == ('', *PARAMETERS['image_transport'].choices)
+    for name in ('image_transport', 'mode'):
+        choices = declarations(LOCALIZE)[name]['choices']
+        assert tuple(ast.literal_eval(choices)) == ('', *PARAMETERS[name].choices)
+
+
+@pytest.mark.parametrize(
+    'arguments',
+    [
+        {},
+        {'use_sim_time': 'true', 'publish_tf': 'false', 'save_folder': '/tmp/run'},
+        {'body_from_camera': '[0.1, 0, 1, -0.5, 0.5, -0.5, 0.5]', 'namespace': 'robot1'},
+    ],
+)
+def test_slam_starts_both_nodes(arguments):
+    pytest.importorskip('launch_ros', reason='launch_ros comes with a ROS distribution')
+    from launch import LaunchContext
+
+    spec = importlib.util.spec_from_file_location('slam_launch', SLAM)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    context = LaunchContext()
+    context.launch_configurations.update(
+        arguments | {'params_file': 'a.yaml', 'pose_graph_params_file': 'b.yaml'}
+    )
+    for declaration in [*module.FOR_LOCALIZER, *module.FOR_POSE_GRAPH]:
+        declaration.visit(context)
+    localizer, pose_graph = module.nodes(context)
+    handed = dict(localizer.launch_arguments)
+    assert handed['mode'] == 'slam'
+    assert (
+        handed.items()
+        >= {name: value for name, value in arguments.items() if name in handed}.items()
+    )
+    assert pose_graph.node_executable == 'pose_graph'
 
 
 def node_of(**arguments: str):
@@ -130,6 +211,11 @@ def test_only_what_was_given_becomes_a_parameter():
     assert set(given) == {'map', 'use_sim_time', 'autostart', 'top_k'}
     assert (given['map'].evaluate(context), given['top_k'].evaluate(context)) == ('1', 20)
     assert (given['use_sim_time'], given['autostart']) == (True, False)
+    given, _, _ = node_of(cameras='[front, on]', body_from_camera='0,0,1.5, -0.5,0.5,-0.5,0.5')
+    assert given == {
+        'cameras': ['front', 'on'],
+        'body_from_camera': [0.0, 0.0, 1.5, -0.5, 0.5, -0.5, 0.5],
+    }
 
 
 @pytest.mark.parametrize(
@@ -197,10 +283,12 @@ def test_arguments_win_over_the_parameter_file(ros2_launch, tiny_model, tmp_path
     output, _ = ros2_launch(
         'inactive -> active',
         *(f'model:={tiny_model}', f'params_file:={file}', 'device:=cpu', 'namespace:=robot1'),
+        *('cameras:=[front, left]', 'odom:=/wheels/odom'),
     )
     assert '"top_k": 3' in output
     assert '"device": "cpu"' in output
-    assert 'listening to /robot1/image' in output
+    assert 'listening to /robot1/front/image (reliable), /robot1/left/image' in output
+    assert '"/wheels/odom"' in output
 
 
 @pytest.mark.ros

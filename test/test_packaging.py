@@ -27,6 +27,7 @@ THIRD_PARTY = {
     'diagnostic_msgs': (None, 'diagnostic_msgs'),
     'faiss': ('faiss-cpu', 'python3-faiss'),
     'geometry_msgs': (None, 'geometry_msgs'),
+    'gtsam': ('gtsam', None),  # no rosdep key: requirements/slam.txt says where it comes from
     'jinja2': ('jinja2', 'python3-jinja2'),
     'launch': (None, 'launch'),
     'launch_ros': (None, 'launch_ros'),
@@ -40,16 +41,23 @@ THIRD_PARTY = {
     'rclpy': (None, 'rclpy'),
     'rosbags': ('rosbags', None),  # no rosdep key: README says `pip install rosbags`
     'rosgraph_msgs': (None, 'rosgraph_msgs'),
+    'rtabmap_msgs': (None, None),  # who runs RTAB-Map has it; package.xml says so
     'scipy': ('scipy', 'python3-scipy'),
     'sensor_msgs': (None, 'sensor_msgs'),
     'std_msgs': (None, 'std_msgs'),
     'std_srvs': (None, 'std_srvs'),
+    'tf2_msgs': (None, 'tf2_msgs'),
+    'tf2_ros': (None, 'tf2_ros'),
     'tqdm': ('tqdm', 'python3-tqdm'),
     'visualization_msgs': (None, 'visualization_msgs'),
     'vpr_msgs': (None, 'vpr_msgs'),
     'yaml': ('pyyaml', 'python3-yaml'),
 }
 
+
+EXECUTABLES = (
+    *('closure_recorder', 'initial_pose', 'localizer', 'pose_graph', 'rtabmap_links', 'vpr'),
+)
 
 # Suffix of a file to how a comment begins in it.
 OPENINGS = {'.py': '#', '.js': '//', '.css': '/*', '.html': '{#'}
@@ -84,7 +92,7 @@ def test_everything_imported_is_declared():
     keys = {element.text for element in manifest if element.tag.endswith('depend')}
     lines = [
         line
-        for name in ('runtime', 'onnxruntime')
+        for name in ('runtime', 'onnxruntime', 'slam')
         for line in bootstrap.requirement_lines(ROOT / 'requirements' / f'{name}.txt')
     ]
     packages = {re.split(r'[<>=\[ ]', line)[0] for line in lines}
@@ -161,7 +169,7 @@ def test_installed_where_ros_looks(installed):
     for pattern in ('launch/*.launch.py', 'config/*.yaml', 'config/*.rviz', 'models/*.onnx'):
         names = {path.name for path in ROOT.glob(pattern)}
         assert {path.name for path in (share / 'vpr_ros').glob(pattern)} == names
-    assert {path.name for path in (installed / 'lib/vpr_ros').iterdir()} == {'localizer', 'vpr'}
+    assert {path.name for path in (installed / 'lib/vpr_ros').iterdir()} == set(EXECUTABLES)
 
 
 def test_the_runtime_is_installed_whole_and_alone(installed):
@@ -217,7 +225,7 @@ def test_ament_index_finds_the_package_and_its_executables():
     share, messages, prefix = map(Path, output.split())
     assert (share / 'package.xml').samefile(ROOT / 'package.xml')
     assert (messages / 'msg' / 'LoopClosure.msg').is_file()
-    for name in ('localizer', 'vpr'):
+    for name in EXECUTABLES:
         assert os.access(prefix / 'lib' / 'vpr_ros' / name, os.X_OK)
         assert os.access(Path(sys.prefix) / 'bin' / name, os.X_OK)
 

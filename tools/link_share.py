@@ -10,11 +10,11 @@ once.
 from __future__ import annotations
 
 import sys
+from importlib.metadata import distribution
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = ('package.xml', 'config', 'launch', 'models')
-EXECUTABLES = ('localizer', 'vpr')
 
 
 def main(prefix: Path | None = None) -> int:
@@ -22,7 +22,7 @@ def main(prefix: Path | None = None) -> int:
     prefix = prefix or Path(sys.prefix)
     for name in SHARED:
         _link(prefix / 'share' / 'vpr_ros' / name, ROOT / name)
-    for name in EXECUTABLES:
+    for name in distribution('vpr_ros').entry_points.select(group='console_scripts').names:
         _link(prefix / 'lib' / 'vpr_ros' / name, prefix / 'bin' / name)
     marker = prefix / 'share' / 'ament_index' / 'resource_index' / 'packages' / 'vpr_ros'
     _link(marker, ROOT / 'resource' / 'vpr_ros')

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How many pictures a second the node answers with verification on, and how old the answers are.
+
+The first half of TUM fr1_desk, 640x480, becomes a map with local features, intrinsics and
+landmarks; the second half is played to the node over DDS with its camera_info, player and node on
+the same cores, at each of the rates. Age: from the moment a picture is sent to its answer.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+from sensor_msgs.msg import CameraInfo, Image
+from std_msgs.msg import Header
+
+from vpr_ros.cameras import Calibration, MapCamera
+from vpr_ros.conversions import image_from_rgb
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.live.run import LiveRun, run_live
+from vpr_ros.map_builder import BuildOptions, build_map
+from vpr_ros.picture_folder import PictureFolder, read_picture
+from vpr_ros.place_map import PlaceMap
+from vpr_ros.pose_files import read_poses
+from vpr_ros.pose_lookup import lookup_in_table
+from vpr_ros.recognizer import Status
+from vpr_ros.replay.player import Pace
+from vpr_ros.replay.recording import Event, Recording
+from vpr_ros.resources import default_model
+from vpr_ros.verification.camera import Intrinsics
+
+RATES_HZ = (6.0, 8.0, 10.0, 12.0, 15.0)
+SECONDS = 20.0  # at each rate
+_MATRIX = np.array([[517.3, 0, 318.6], [0, 516.5, 255.3], [0, 0, 1]])
+_DISTORTION = np.array([0.2624, -0.9531, -0.0054, 0.0026, 1.1633])
+_OPTICAL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table."""
+
+    sent_hz: float
+    answered_hz: float
+    dropped: int
+    verified: int
+    age_ms_p50: float
+    age_ms_p95: float
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--rates', type=float, nargs='+', default=RATES_HZ, help='per second')
+    parser.add_argument('--json', type=Path, help='also write the rows here')
+    args = parser.parse_args()
+    data = Path(os.environ.get('VPR_DATA', Path(__file__).parents[2] / 'shared' / 'data'))
+    sequence = data / 'tum_fr1_desk'
+    paths = sorted((sequence / 'rgb').glob('*.jpg'))
+    if not paths:
+        raise SystemExit(f'no pictures at {sequence}/rgb; set VPR_DATA')
+    print(f'{os.cpu_count()} cores\n')
+    print(
+        '| sent /s | answered /s | dropped | verified | age p50, ms | p95, ms |\n'
+        + '|---' * 6
+        + '|'
+    )
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        place_map = map_of(paths[: len(paths) // 2], sequence, scratch)
+        pictures = [read_picture(path) for path in paths[len(paths) // 2 :]]
+        for rate_hz in args.rates:
+            live = play(pictures, rate_hz, place_map, scratch)
+            rows.append(row_of(live, rate_hz))
+            print('| ' + ' | '.join(f'{value:.4g}' for value in asdict(rows[-1]).values()) + ' |')
+    if args.json:
+        args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + '\n', 'utf-8')
+
+
+def map_of(paths: list[Path], sequence: Path, scratch: Path) -> PlaceMap:
+    """Build the map of some pictures."""
+    source = scratch / 'pictures'
+    source.mkdir()
+    for path in paths:
+        (source / path.name).symlink_to(path.resolve())
+    pictures = PictureFolder(source)
+    height, width = read_picture(paths[0]).shape[:2]
+    calibration = Calibration(Intrinsics(_MATRIX, _DISTORTION), width, height)
+    report = build_map(
+        pictures,
+        DescriptorExtractor(default_model(), device='cpu'),
+        scratch / 'map',
+        poses=lookup_in_table(read_poses(sequence / 'groundtruth.txt'), pictures, max_gap_s=0.1),
+        options=BuildOptions(
+            min_distance_m=0.1,
+            min_angle_deg=7.0,
+            features='sift',
+            cameras=(MapCamera(0, calibration, _OPTICAL),),
+        ),
+    )
+    print(f'map: {len(report.place_map)} places, {report.num_with_landmarks} with landmarks\n')
+    return report.place_map
+
+
+def play(
+    pictures: list[np.ndarray], rate_hz: float, place_map: PlaceMap, scratch: Path
+) -> LiveRun:
+    """Play for some seconds to a fresh node."""
+    count = int(SECONDS * rate_hz)
+
+    def events() -> Iterator[Event]:
+        for i in range(count):
+            rgb = pictures[i * len(pictures) // count]
+            info = CameraInfo(
+                header=Header(frame_id='camera'),
+                height=rgb.shape[0],
+                width=rgb.shape[1],
+                distortion_model='plumb_bob',
+                d=_DISTORTION.tolist(),
+                k=_MATRIX.ravel(),
+            )
+            time_ns = round(i * 1e9 / rate_hz)
+            yield Event(time_ns, 'camera_info', info)
+            yield Event(time_ns, 'image', image_from_rgb(rgb, Header(frame_id='camera')), i)
+
+    return run_live(
+        Recording(
+            {'image': Image, 'camera_info': CameraInfo},
+            events,
+            inputs={'image': 'image', 'camera_info': 'camera_info'},
+        ),
+        place_map=place_map,
+        model=default_model(),
+        log=scratch / 'node.log',
+        pace=Pace(restamp=True),
+    )
+
+
+def row_of(live: LiveRun, rate_hz: float) -> Row:
+    """Condense a run."""
+    found = [answer for answer in live.answers if answer.recognition is not None]
+    ages_ms = [1e3 * answer.latency_s for answer in found]
+    return Row(
+        sent_hz=rate_hz,
+        answered_hz=live.counts.processed / live.replay.seconds,
+        dropped=live.counts.dropped,
+        verified=sum(answer.recognition.status is Status.VERIFIED for answer in found),
+        age_ms_p50=float(np.percentile(ages_ms, 50)),
+        age_ms_p95=float(np.percentile(ages_ms, 95)),
+    )
+
+
+if __name__ == '__main__':
+    main()
