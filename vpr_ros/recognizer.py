@@ -37,6 +37,7 @@ logger = logging.getLogger(__name__)
 
 THRESHOLD_OF_MODEL = -1.0  # or, before it, of the map
 _GROWN = 1.01  # growth of a map from which what depends on all its positions is found anew
+_AS_PROBABLE = 0.95  # as the likeliest place has to be one that geometry knows without metres
 _LEADS = 0.5  # probability of a place, if on the map at all, from which it goes before likeness
 _APART_M = 1e5  # between pieces of odometry, which are nowhere near each other
 
@@ -472,19 +473,40 @@ class PlaceRecognizer:
         rejection: str,
     ) -> _Answer:
         """Say how far a picture got, the surest first."""
+        dispute = ''
         if checked and checked[0].is_verified:
             surest = _surest(checked, matches)
-            return _Answer(Status.VERIFIED, '', _first(matches, surest.place), surest)
+            dispute = self._dispute(surest, matches, belief)
+            if not dispute:
+                return _Answer(Status.VERIFIED, '', _first(matches, surest.place), surest)
         if rejection or belief is None:
             return _Answer(Status.REJECTED, rejection, matches, None)
         least = self._config.sequence_filter.min_probability
         best = matches[0]
         of_best = next((check for check in checked if check.place == best.row), None)
         if belief.is_consistent and not best.probability < least:
-            reason = of_best.reason if of_best else self._unverifiable()
+            reason = dispute or (of_best.reason if of_best else self._unverifiable())
             return _Answer(Status.CONSISTENT, reason, matches, of_best)
         reason = belief.reason or 'elsewhere: the pictures before speak for another place'
         return _Answer(Status.CANDIDATE, reason, matches, of_best)
+
+    def _dispute(
+        self, surest: Verification, matches: list[Match], belief: Belief | None
+    ) -> str:
+        """Say so if the pictures before speak for another place than geometry without metres.
+
+        What is far away looks the same from a few metres further on.
+        """
+        least = self._config.sequence_filter.min_probability
+        if surest.metric or belief is None or not belief.best_probability >= least:
+            return ''
+        known = next(match.probability for match in matches if match.row == surest.place)
+        if known >= _AS_PROBABLE * belief.best_probability:
+            return ''
+        return (
+            f'elsewhere: place {surest.place} fits, but has probability {known:.2f}, and place '
+            f'{belief.best_row} {belief.best_probability:.2f}'
+        )
 
     def _unverifiable(self) -> str:
         if self._verifier is None:

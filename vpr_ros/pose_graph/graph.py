@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import logging
 from bisect import bisect_left, bisect_right
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
@@ -143,6 +144,7 @@ class PoseGraph:
         self.nodes: list[Node] = []
         self._stamps_ns: list[int] = []
         self._edges: dict[int, Edge] = {}  # of the closures that passed the gate
+        self._accepted_of: Counter[int] = Counter()  # closures that lead to a node, by its key
         self._disputed = 0  # since all closures were weighed
         self._waiting: dict[int, Closure] = {}
         self.decisions: dict[int, Decision] = {}
@@ -271,7 +273,7 @@ class PoseGraph:
         for closure_id in sorted(self._optimizer.closure_ids()):
             edge = self._edges[closure_id]
             if edge.closure.kind is Kind.METRIC:
-                covariance = edge_covariance(edge.closure, self.config.closure)
+                covariance = edge_covariance(edge.weighed, self.config.closure)
                 measured = self._of_base(edge.closure.match_from_query, covariance)
                 found.append((number[edge.match], number[edge.query], *measured))
         return found
@@ -478,13 +480,17 @@ class PoseGraph:
     def _agrees(self, closure_id: int) -> bool:
         """Add a closure and keep it if it costs no more than a right one would."""
         optimizer, edge = self._optimizer, self._edges[closure_id]
+        edge = replace(edge, rank=self._accepted_of[edge.match] + 1)
         poses, cost = optimizer.poses().copy(), optimizer.cost
         optimizer.add_closure(closure_id, edge)
         optimizer.settle()
         added = optimizer.cost - cost
         limit = _limit(self.config.confidence, _FREEDOMS[edge.closure.kind])
         agreed = bool(added <= limit)  # False also for NaN
-        if not agreed:
+        if agreed:
+            self._edges[closure_id] = edge
+            self._accepted_of[edge.match] = edge.rank
+        else:
             optimizer.remove_closure(closure_id)
             optimizer.start_again(poses)
         self._decide(

@@ -53,11 +53,28 @@ class Link:
 
 @dataclass(frozen=True)
 class Edge:
-    """A closure between two nodes."""
+    """A closure between two nodes.
+
+    Attributes:
+        match: Key.
+        query: Key.
+        closure: As it came.
+        rank: It is the so manieth that leads to this match.
+    """
 
     match: int
     query: int
     closure: Closure
+    rank: int = 1
+
+    @property
+    def weighed(self) -> Closure:
+        """The closure as it counts: the n-th to one picture an n-th.
+
+        They err together, through what is wrong about that picture's landmarks, and a robot that
+        stands must not outvote all other places.
+        """
+        return replace(self.closure, covariance=self.rank * self.closure.covariance)
 
 
 @functools.cache
@@ -243,7 +260,7 @@ class Optimizer:
         return float(np.linalg.norm(ends[1] - ends[0]))
 
     def _closure_factor(self, edge: Edge, baseline_m: float) -> Any:
-        gtsam, closure = self._gtsam, edge.closure
+        gtsam, closure = self._gtsam, edge.weighed
         if closure.kind is Kind.METRIC:
             noise = gtsam.noiseModel.Gaussian.Covariance(edge_covariance(closure, self._noise))
             measured = self._pose3(closure.match_from_query)
@@ -262,7 +279,7 @@ class Optimizer:
         fault; how far beside it the camera may be grows with the baseline, which is unknown:
         the larger of the place's radius and what the graph has now.
         """
-        gtsam, closure, noise = self._gtsam, edge.closure, self._noise
+        gtsam, closure, noise = self._gtsam, edge.weighed, self._noise
         rotation_t = closure.match_from_query[:3, :3].T
         along = rotation_t @ closure.match_from_query[:3, 3]  # in the query's frame
         reach_m = max(noise.place_radius, baseline_m)

@@ -13,12 +13,12 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
+from vpr_ros.verification.bundle import Sighting, adjust
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.epipolar import homogeneous
 from vpr_ros.verification.least_squares import Linearised, minimise
 from vpr_ros.verification.local_features import LocalFeatures
 from vpr_ros.verification.matching import match_features
-from vpr_ros.verification.odometry_motion import mended_motion, way_error
 from vpr_ros.verification.rotations import cross_matrix, rotation_of
 
 _MIN_FOR_POSE = 6
@@ -117,10 +117,8 @@ def triangulate(
 ) -> Landmarks:
     """Find the depths of a keyframe's features.
 
-    Each matched feature of a neighbour gives two equations for the inverse depth along the
-    keyframe's ray; together they are solved by least squares of the reprojection error, once
-    more without what disagrees. The motion between the two is what the poses say, mended by
-    what the pictures share (`odometry_motion`).
+    Neighbours that share enough with it are adjusted together with it (`bundle`), from where their
+    poses have them.
 
     Args:
         keyframe: With pose and intrinsics.
@@ -136,80 +134,22 @@ def triangulate(
     if keyframe.pose is None or keyframe.camera is None:
         raise ValueError('a keyframe without pose or intrinsics cannot be triangulated')
     rays = homogeneous(keyframe.camera.rays(keyframe.features.keypoints))
-    rows, turned, moved, seen, focal, way_errors = [], [], [], [], [], []
+    sightings = []
     for neighbour in neighbours:
         if neighbour.pose is None or neighbour.camera is None:
             continue
         pairs = match_features(
             keyframe.features, neighbour.features, max_ratio=max_ratio, min_cosine=min_cosine
         )
-        seen_there = neighbour.camera.rays(neighbour.features.keypoints[pairs[:, 1]])
-        by_poses = np.linalg.inv(neighbour.pose) @ keyframe.pose
-        motion = mended_motion(
-            by_poses, rays[pairs[:, 0]], homogeneous(seen_there), neighbour.camera.focal_px
-        )
-        if motion is None:
-            continue
-        way_errors.append(np.full(len(pairs), way_error(by_poses)))
-        rows.append(pairs[:, 0])
-        turned.append(rays[pairs[:, 0]] @ motion[:3, :3].T)
-        moved.append(np.broadcast_to(motion[:3, 3], (len(pairs), 3)))
-        seen.append(seen_there)
-        focal.append(np.full(len(pairs), neighbour.camera.focal_px))
-    if not rows:
-        return Landmarks(np.zeros(0, np.int64), np.zeros((0, 3)), np.zeros(0), 0.0)
-    parts = (np.concatenate(part) for part in (rows, turned, moved, seen, focal))
-    observations = _Observations(len(rays), *parts)
-    inverse, information, good, weight = observations.inverse_depths(max_error_px)
-    scale_error = float(np.average(np.concatenate(way_errors), weights=weight + 1e-12))
-    with np.errstate(divide='ignore', invalid='ignore'):
-        depth_error = max_error_px / 2 / np.sqrt(information) / inverse
-        known = good & (inverse > 0) & (depth_error <= max_depth_error)
-    kept = np.flatnonzero(known)
-    points = rays[kept] / inverse[kept, np.newaxis]
-    return Landmarks(kept, points, depth_error[kept], scale_error)
-
-
-@dataclass(frozen=True)
-class _Observations:
-    """M observations of n features: pixel = project(turned + inverse_depth * moved)."""
-
-    n: int
-    rows: np.ndarray
-    turned: np.ndarray
-    moved: np.ndarray
-    seen: np.ndarray
-    focal: np.ndarray
-
-    def inverse_depths(
-        self, max_error_px: float
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Return inverse depths (n,), 1/m, their information (n,), px^-2 m^2, and which hold.
-
-        Last (M,) how much each observation told.
-        """
-        # seen * (turned_z + d moved_z) = turned_xy + d moved_xy, linear in the inverse depth d
-        slope = self.moved[:, :2] - self.seen * self.moved[:, 2:]
-        offset = self.seen * self.turned[:, 2:] - self.turned[:, :2]
-        # First, observations that no depth explains: off the epipolar line.
-        length = np.linalg.norm(slope, axis=1)
-        across = slope[:, 0] * offset[:, 1] - slope[:, 1] * offset[:, 0]
-        away = np.abs(across) * self.focal / np.maximum(length * self.turned[:, 2], 1e-12)
-        use = (away <= max_error_px) & (self.turned[:, 2] > 0)
-        inverse = np.zeros(self.n)
-        for _ in range(3):
-            depth = np.maximum(self.turned[:, 2] + inverse[self.rows] * self.moved[:, 2], 1e-6)
-            scale = self.focal / depth  # from the linear equation to pixels
-            j, r = slope * scale[:, np.newaxis], offset * scale[:, np.newaxis]
-            information = self._sum(use * np.sum(j * j, axis=1))
-            inverse = self._sum(use * np.sum(j * r, axis=1)) / np.maximum(information, 1e-12)
-            errors = np.linalg.norm(j * inverse[self.rows, np.newaxis] - r, axis=1)
-            use &= errors <= max_error_px
-        told = use * np.sum(j * j, axis=1)
-        return inverse, self._sum(told), self._sum(use) > 0, told
-
-    def _sum(self, values: np.ndarray) -> np.ndarray:
-        return np.bincount(self.rows, weights=values, minlength=self.n)
+        seen = neighbour.camera.rays(neighbour.features.keypoints[pairs[:, 1]])
+        motion = np.linalg.inv(neighbour.pose) @ keyframe.pose
+        sightings.append(Sighting(motion, pairs[:, 0], seen, neighbour.camera.focal_px))
+    depths = adjust(rays, sightings, max_error_px=max_error_px)
+    depth_error = max_error_px / 2 / np.sqrt(depths.information) / depths.inverse
+    kept = depth_error <= max_depth_error
+    rows = depths.rows[kept]
+    points = rays[rows] / depths.inverse[kept, np.newaxis]
+    return Landmarks(rows, points, depth_error[kept], depths.scale_error)
 
 
 def locate(
