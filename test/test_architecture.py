@@ -106,7 +106,7 @@ ARROWS = {
     # the edges
     'node': (
         'camera_info errors conversions extractor keyframe_store model_ref odometry online_map '
-        'place_map poses recognizer resources retrieval_pose revisits session settings '
+        'picture place_map poses recognizer resources retrieval_pose revisits session settings '
         'verification'
     ),
     'pose_graph_node': 'errors conversions node pose_graph poses settings',

@@ -48,10 +48,16 @@ def start(tiny_model):
         engine.close()
 
 
+def process(engine, rgb, stamp_ns, *, camera=0, odometry=None, intrinsics=None):
+    picture = engine.describe(rgb, stamp_ns, camera=camera, intrinsics=intrinsics)
+    picture.odometry = odometry
+    return engine.recognize(picture)
+
+
 def drive(engine, pictures, *, start=0, x=0.0):
     """A picture a second, half a metre apart."""
     return [
-        engine.process(rgb, (start + n) * S, odometry=at(x + 0.5 * n), intrinsics=LENS)
+        process(engine, rgb, (start + n) * S, odometry=at(x + 0.5 * n), intrinsics=LENS)
         for n, rgb in enumerate(pictures)
     ]
 
@@ -73,13 +79,13 @@ def test_slam_matches_its_own_past(start, pictures):
     before = drive(engine, pictures[:6])
     assert all(len(answers) == 1 for answers in before)
     assert before[0][0].recognition.reason.startswith('too_recent')
-    (answer,) = engine.process(pictures[1], 60 * S, odometry=at(50.0), intrinsics=LENS)
+    (answer,) = process(engine, pictures[1], 60 * S, odometry=at(50.0), intrinsics=LENS)
     assert answer.recognition.matches[0].stamp_ns == S
     assert answer.recognition.status in (Status.CANDIDATE, Status.VERIFIED)
     assert answer.map_frame_id == 'odom'
     assert (engine.num_learnt, len(engine.place_map)) == (7, 4)
     engine.odometry_frame_id = 'wheels'
-    (answer,) = engine.process(pictures[1], 61 * S, odometry=at(50.0), intrinsics=LENS)
+    (answer,) = process(engine, pictures[1], 61 * S, odometry=at(50.0), intrinsics=LENS)
     assert answer.map_frame_id == engine.map_frame_id == 'wheels'
     assert len(engine.place_map) == 6, 'the rest is far enough now'
 
@@ -97,10 +103,10 @@ def test_localize_learns_nothing(start, pictures, town):
 def test_both_answers_for_the_map_and_for_the_past(start, pictures, town):
     engine = start('both', map=str(town))
     drive(engine, pictures[6:], start=100)
-    of_map, of_past = engine.process(pictures[7], 200 * S, odometry=at(90.0), intrinsics=LENS)
+    of_map, of_past = process(engine, pictures[7], 200 * S, odometry=at(90.0), intrinsics=LENS)
     assert of_past.recognition.matches[0].stamp_ns == 101 * S
     assert (of_map.map_frame_id, of_past.map_frame_id) == ('map', 'odom')
-    of_map, of_past = engine.process(pictures[2], 201 * S, odometry=at(90.5), intrinsics=LENS)
+    of_map, of_past = process(engine, pictures[2], 201 * S, odometry=at(90.5), intrinsics=LENS)
     assert of_map.recognition.matches[0].stamp_ns == 2 * S
     assert of_past.recognition.matches[0].stamp_ns != 2 * S
     assert (of_map.place_map, of_past.place_map) == (
@@ -114,7 +120,7 @@ def test_a_looped_bag_forgets_what_was_learnt_and_says_so(start, pictures, caplo
     drive(engine, pictures, start=100)
     assert engine.num_learnt == 12
     with caplog.at_level(logging.WARNING, 'vpr_ros'):
-        (answer,) = engine.process(pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
+        (answer,) = process(engine, pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
     assert caplog.messages == [
         'picture stamps jumped back by 11.000 s (a bag that loops?): forgetting earlier pictures '
         'and 12 places learnt'
@@ -131,7 +137,7 @@ def test_a_looped_bag_is_noticed_though_the_clock_was_reset_before(start, pictur
     engine.reset()
     assert engine.num_learnt == 12, 'a reset forgets nothing that was learnt'
     with caplog.at_level(logging.WARNING, 'vpr_ros'):
-        engine.process(pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
+        process(engine, pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
     assert 'and 12 places learnt' in caplog.text
     assert engine.num_learnt == 1
 
@@ -148,7 +154,7 @@ def test_a_looped_bag_keeps_the_loaded_map(start, pictures, town):
 def test_swapped_pictures_forget_nothing(start, pictures, caplog):
     engine = start()
     drive(engine, pictures[:4])
-    engine.process(pictures[4], 3 * S - 50_000_000, odometry=at(1.4), intrinsics=LENS)
+    process(engine, pictures[4], 3 * S - 50_000_000, odometry=at(1.4), intrinsics=LENS)
     assert 'jumped back' not in caplog.text
     assert engine.num_learnt >= 4
 
@@ -156,8 +162,8 @@ def test_swapped_pictures_forget_nothing(start, pictures, caplog):
 def test_each_camera_has_its_own_delay(start, pictures, caplog):
     engine = start(cameras=('front', 'left'))
     for n in range(4):
-        engine.process(pictures[n], n * S, camera=0, odometry=at(0.5 * n))
-        engine.process(pictures[6 + n], n * S - S // 2, camera=1, odometry=at(0.5 * n))
+        process(engine, pictures[n], n * S, camera=0, odometry=at(0.5 * n))
+        process(engine, pictures[6 + n], n * S - S // 2, camera=1, odometry=at(0.5 * n))
     assert 'jumped back' not in caplog.text
     assert engine.num_learnt == 8
 
@@ -229,7 +235,7 @@ def test_local_features_follow_the_map(start, pictures, tmp_path, caplog):
     with caplog.at_level(logging.WARNING, 'vpr_ros'):
         engine.load_map(str(tmp_path / 'orb'))
     assert 'local features are orb now, as in the map, no longer sift' in caplog.text
-    engine.process(pictures[0], S)
+    process(engine, pictures[0], S)
     assert engine._located.local.kind == 'orb'
     picture = engine._located.describe(pictures[0], S)
     assert picture.features.kind == 'orb'
@@ -249,7 +255,7 @@ def test_a_map_with_pictures_only_verifies_nothing_and_costs_no_features(start, 
     learnt.save(folder, keyframes=only)
     engine = start('localize', map=str(folder))
     for n in range(4):
-        (answer,) = engine.process(pictures[n], n * S)
+        (answer,) = process(engine, pictures[n], n * S)
     assert answer.recognition.status is Status.CONSISTENT
     assert answer.recognition.reason.startswith('no_keyframes: ')
     assert 'features' not in answer.recognition.timings_s

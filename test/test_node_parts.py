@@ -194,11 +194,15 @@ def engine(tiny_model, tmp_path):
     return Engine(NodeConfig(model=str(tiny_model), map=str(town)), RecognizerConfig())
 
 
+def look_up(engine, rgb, stamp_ns):
+    return engine.recognize(engine.describe(rgb, stamp_ns))
+
+
 def test_a_late_picture_is_no_jump_in_time(engine):
     picture = textured_pictures(1)[0]
     stamps = [10**9, 2 * 10**9, 2 * 10**9 - 50_000_000, 3 * 10**9]
-    assert [engine.process(picture, s)[0].recognition.query_id for s in stamps] == [0, 1, 2, 3]
-    assert engine.process(picture, 10**9)[0].recognition.query_id == 0
+    assert [look_up(engine, picture, s)[0].recognition.query_id for s in stamps] == [0, 1, 2, 3]
+    assert look_up(engine, picture, 10**9)[0].recognition.query_id == 0
 
 
 def test_a_map_that_knows_some_poses_gives_a_finite_covariance(engine):
@@ -209,11 +213,11 @@ def test_a_map_that_knows_some_poses_gives_a_finite_covariance(engine):
     engine = Engine(
         NodeConfig(model=str(engine.extractor.info.path), map=saved(engine)), RecognizerConfig()
     )
-    assert engine.process(picture[0], 0)[0].recognition.pose is None
+    assert look_up(engine, picture[0], 0)[0].recognition.pose is None
     state = NodeState('/localizer', 'active', True, False, engine, None, Statistics().snapshot())
     status = diagnostic_array(state, Time()).status
     assert any('1 of 7 places without a position' in part.message for part in status)
-    pose = engine.process(textured_pictures(6)[2], 1)[0].recognition.pose
+    pose = look_up(engine, textured_pictures(6)[2], 1)[0].recognition.pose
     assert np.isfinite(pose.covariance).all()
     assert (np.diag(pose.covariance) > 0).all()
 
@@ -229,7 +233,7 @@ def test_the_map_frame_can_be_overridden(tiny_model, tmp_path):
     town = build_map(tiny_model, tmp_path / 'town', textured_pictures(2))
     config = NodeConfig(model=str(tiny_model), map=town.as_uri(), map_frame_id='robot1/map')
     engine = Engine(config, RecognizerConfig())
-    (answer,) = engine.process(textured_pictures(1)[0], 0)
+    (answer,) = look_up(engine, textured_pictures(1)[0], 0)
     assert answer.map_frame_id == 'robot1/map'
 
 
@@ -256,7 +260,7 @@ def test_what_nobody_listens_to_is_not_made(engine, ros_node, monkeypatch):
     spy(debug_image, 'draw')
     outputs = Outputs(ros_node, cameras=[''])
     picture = textured_pictures(6)[2]
-    (answer,) = engine.process(picture, 0)
+    (answer,) = look_up(engine, picture, 0)
     outputs.publish_answers([answer], Header(), picture, age_s=0.0)
     assert made == []
     for message_type, topic in ((GlobalDescriptor, 'descriptor'), (Image, 'debug_image')):
@@ -276,14 +280,14 @@ def test_the_debug_image_shows_the_keyframe_and_stays_inside_the_map(engine, tmp
     cv2.imwrite(str(folder / '000002.jpg'), green)
     cv2.imwrite(str(tmp_path / 'secret.jpg'), green)
     engine.place_map.images[2] = f'{KEYFRAMES}/000002.jpg'  # as the map builder names them
-    (answer,) = engine.process(pictures[2], 0)
+    (answer,) = look_up(engine, pictures[2], 0)
     picture = debug_image.draw(pictures[2], answer)
     assert picture.shape == (debug_image.PANEL_HEIGHT + 40, 640, 3)
     assert picture[120, 480, 1] > 200
-    (answer,) = engine.process(pictures[3], 1)  # its keyframe was not kept
+    (answer,) = look_up(engine, pictures[3], 1)  # its keyframe was not kept
     assert tuple(debug_image.draw(pictures[3], answer)[200, 480]) == (70, 70, 70)
     engine.place_map.images[4] = f'{KEYFRAMES}/../../secret.jpg'
-    (answer,) = engine.process(pictures[4], 2)
+    (answer,) = look_up(engine, pictures[4], 2)
     assert tuple(debug_image.draw(pictures[4], answer)[200, 480]) == (70, 70, 70)
 
 
@@ -307,9 +311,9 @@ def test_statistics_take_percentiles_and_count_reasons(engine):
     pictures = textured_pictures(6)
     for n in range(20):
         statistics.arrived()
-        recognition = engine.process(pictures[n % 6], n)[0].recognition
+        recognition = look_up(engine, pictures[n % 6], n)[0].recognition
         statistics.answered(recognition, duration_s=0.001 * (n + 1), age_s=0.1)
-    dark = engine.process(np.zeros((64, 64, 3), np.uint8), 99)[0].recognition
+    dark = look_up(engine, np.zeros((64, 64, 3), np.uint8), 99)[0].recognition
     statistics.answered(dark, 0.01, 0.1)
     snapshot = statistics.snapshot()
     assert snapshot.process_ms == pytest.approx((10.0, 19.0), abs=1.5)

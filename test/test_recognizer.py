@@ -14,6 +14,7 @@ from vpr_ros.model_ref import ModelRef
 from vpr_ros.odometry import OdometryPose
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.recognizer import PlaceRecognizer, RecognizerConfig, Status
+from vpr_ros.sequence_filter.config import SequenceFilterConfig
 from vpr_ros.verification.features import create_feature_extractor
 from vpr_ros.verification.verifier import VerifierConfig
 
@@ -328,6 +329,29 @@ def test_a_camera_that_only_turned_has_any_direction(world):
         assert turned_deg(found.relative_pose.rotation, at[:3, :3]) < 1.0
     covariance = found.relative_pose.covariance
     assert np.linalg.eigvalsh(covariance).min() > -1e-12
+
+
+def test_without_metres_the_pictures_before_may_object(world, describe):
+    """Along a map in the order of a drive, what is far away looks the same for many places."""
+    places = PlaceMap(describe.info.ref)
+    places.add(world.known.descriptors, stamps_ns=np.arange(12) * S)
+
+    def make(**config):
+        recognizer = world.make(verification={'max_candidates': 12}, top_k=12, **config)
+        recognizer.use_map(places, WithoutPoses(recognizer._keyframes))
+        return recognizer
+
+    recognizer = make()
+    for n in range(4):
+        answer = recognizer.process(world.query(n, 3, pose((0.15 * n, 0, 0))), n * S)
+    assert (answer.status, answer.matches[0].row) == (Status.CONSISTENT, 3)
+    rgb = world.query(4, 2, world.poses[9])
+    found = recognizer.process(rgb, 4 * S)
+    assert found.status is Status.CONSISTENT
+    assert found.matches[0].row == 4
+    assert found.reason.startswith('elsewhere: place 9 fits, but has probability 0.0')
+    alone = make(sequence_filter=SequenceFilterConfig(mode='off')).process(rgb, 4 * S)
+    assert (alone.status, alone.matches[0].row) == (Status.VERIFIED, 9)
 
 
 class WithoutPoses:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -29,7 +30,7 @@ class Picture:
         intrinsics: Of the camera; None: unknown.
         problem: '' or why the picture shows nothing: `code: sentence`.
         descriptor: (D,) float32, unit norm; None if it shows nothing.
-        timings_s: Stage to seconds.
+        timings_s: Stage to seconds that the picture had to wait for it.
     """
 
     rgb: np.ndarray
@@ -41,6 +42,7 @@ class Picture:
     descriptor: np.ndarray | None
     timings_s: dict[str, float]
     _local: FeatureExtractor | None = None
+    _begun: Future[LocalFeatures] | None = None
     _features: LocalFeatures | None = field(default=None, init=False)
 
     @property
@@ -48,7 +50,8 @@ class Picture:
         """Local features, found when first asked for; None where nothing finds any."""
         if self._features is None and self._local is not None:
             with timed(self.timings_s, 'features'):
-                self._features = self._local.extract(self.rgb)
+                begun = self._begun
+                self._features = begun.result() if begun else self._local.extract(self.rgb)
         return self._features
 
 
@@ -61,6 +64,7 @@ class Describer:
         """Join the model and what finds local features (None: nothing does)."""
         self.extractor = extractor
         self.local = local
+        self._beside = ThreadPoolExecutor(1, thread_name_prefix='features')
 
     def describe(
         self,
@@ -68,6 +72,7 @@ class Describer:
         stamp_ns: int,
         *,
         min_contrast: float,
+        with_features: bool,
         camera: int = 0,
         odometry: OdometryPose | None = None,
         intrinsics: Intrinsics | None = None,
@@ -78,6 +83,8 @@ class Describer:
             rgb: uint8 RGB (H, W, 3).
             stamp_ns: Its stamp, nanoseconds.
             min_contrast: Below it the picture is blank, as in `picture_quality`.
+            with_features: Whether its local features will be asked for, too: they are then looked
+                for beside the model.
             camera: Number of the camera.
             odometry: Where odometry has the camera at that time.
             intrinsics: Of the camera, for pictures of this size.
@@ -86,14 +93,25 @@ class Describer:
             ValueError: `rgb` is not such a picture.
         """
         timings: dict[str, float] = {}
-        descriptor = None
+        descriptor, begun = None, None
         with timed(timings, 'quality'):
             problem = unusable_reason(rgb, min_contrast=min_contrast) or ''
         if not problem:
+            if with_features and self.local is not None:
+                begun = self._beside.submit(self.local.extract, rgb)
             with timed(timings, 'extract'):
                 descriptor = self.extractor.extract(rgb)
         return Picture(
-            rgb, stamp_ns, camera, odometry, intrinsics, problem, descriptor, timings, self.local
+            rgb,
+            stamp_ns,
+            camera,
+            odometry,
+            intrinsics,
+            problem,
+            descriptor,
+            timings,
+            self.local,
+            begun,
         )
 
 

@@ -314,6 +314,7 @@ class PlaceRecognizer:
             rgb,
             stamp_ns,
             min_contrast=self._config.min_contrast,
+            with_features=self._verifier is not None,
             camera=camera,
             odometry=odometry,
             intrinsics=intrinsics,
@@ -490,9 +491,7 @@ class PlaceRecognizer:
         reason = belief.reason or 'elsewhere: the pictures before speak for another place'
         return _Answer(Status.CANDIDATE, reason, matches, of_best)
 
-    def _dispute(
-        self, surest: Verification, matches: list[Match], belief: Belief | None
-    ) -> str:
+    def _dispute(self, surest: Verification, matches: list[Match], belief: Belief | None) -> str:
         """Say so if the pictures before speak for another place than geometry without metres.
 
         What is far away looks the same from a few metres further on.

@@ -137,6 +137,31 @@ def test_the_camera_may_sit_anywhere_on_the_body():
 # --- what is believed
 
 
+def test_the_nth_closure_to_one_picture_counts_an_nth():
+    """They err together: pictures of a robot that stands must not outvote the rest."""
+    noise = OdometryNoise(0.05, 0.02, 0, 0, 0)
+    closing = 0.08**2
+    said = transform(np.array([4.2, 0, 0]), UPRIGHT)
+    ends = []
+    for count in (1, 30):
+        graph = PoseGraph(PoseGraphConfig(odometry=noise, closure=ClosureNoise(translation=1e-4)))
+        for pose in line():
+            graph.add_odometry(*pose)
+        for n in (1, 2, 3, 4):  # it stands from second 5 on
+            graph.add_odometry(5 * S + n * S // 4, np.array([4.0, 0, 0]), UPRIGHT)
+        covariance = np.diag([closing] * 3 + [1e-4] * 3)
+        for n in range(count):
+            stamp_ns = 5 * S + n * S // 40
+            graph.add_closure(Closure(stamp_ns, S, Kind.METRIC, said, covariance))
+        graph.update()
+        assert set(outcomes(graph).values()) == {Outcome.ACCEPTED}
+        ends.append(graph.trajectory().positions[-1, 0])
+    odometry = 4 * 0.05**2
+    together = closing / sum(1 / n for n in range(1, 31))
+    assert ends[0] == pytest.approx(4 + 0.2 * odometry / (odometry + closing), abs=1e-3)
+    assert ends[1] == pytest.approx(4 + 0.2 * odometry / (odometry + together), abs=5e-3)
+
+
 def test_wrong_closures_are_rejected_with_a_reason():
     graph = PoseGraph()
     drive(graph, DRIFTED)

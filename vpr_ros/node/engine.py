@@ -18,6 +18,7 @@ from vpr_ros.keyframe_store import KeyframeStore, features_of_map
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.odometry import OdometryPose
 from vpr_ros.online_map import MappingConfig
+from vpr_ros.picture import Picture
 from vpr_ros.place_map import PlaceMap
 from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig
 from vpr_ros.revisits import RevisitDetector
@@ -179,44 +180,46 @@ class Engine:
             'map frame': self.map_frame_id,
         }
 
-    def process(
+    def describe(
         self,
         rgb: np.ndarray,
         stamp_ns: int,
         *,
         camera: int = 0,
-        odometry: OdometryPose | None = None,
         intrinsics: Intrinsics | None = None,
-    ) -> list[Answer]:
-        """Recognise the next picture of the stream.
+    ) -> Picture:
+        """Describe the next picture of the stream; another may be looked up meanwhile.
 
         Args:
             rgb: uint8 RGB (H, W, 3).
-            stamp_ns: Its stamp; one that lies before the camera's last one resets what depends
-                on time, and what was learnt.
+            stamp_ns: Its stamp.
             camera: Number of the camera.
-            odometry: Where odometry has the camera at that time; None: unknown.
             intrinsics: Of the camera, for pictures of this size; None: unknown.
+        """
+        return self._main.describe(rgb, stamp_ns, camera=camera, intrinsics=intrinsics)
+
+    def recognize(self, picture: Picture) -> list[Answer]:
+        """Look the next picture of the stream up.
+
+        Args:
+            picture: As described; one whose stamp lies before the camera's last one resets what
+                depends on time, and what was learnt.
 
         Returns:
             An answer a map: the loaded one's first.
         """
         with self._lock:
-            self._follow_clock(stamp_ns, camera)
-            recognizers = self._recognizers()
-            picture = recognizers[0].describe(
-                rgb, stamp_ns, camera=camera, odometry=odometry, intrinsics=intrinsics
-            )
+            self._follow_clock(picture.stamp_ns, picture.camera)
             answers = [
                 Answer(
                     recognizer.recognize(picture),
                     recognizer.place_map,
                     self._frame_of(recognizer),
                 )
-                for recognizer in recognizers
+                for recognizer in self._recognizers()
             ]
             if self._located is not None and self._revisits is not None:
-                self._anchor(answers[0].recognition, odometry)
+                self._anchor(answers[0].recognition, picture.odometry)
             return answers
 
     def recognize_once(self, rgb: np.ndarray, stamp_ns: int) -> Answer:

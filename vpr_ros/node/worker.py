@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The thread that turns pictures into answers; no rclpy."""
+"""What turns pictures into answers; no rclpy.
+
+One thread describes a picture while the other looks the one before up, for a network keeps several
+cores busy and geometry one. No more than these two are under way: what waits gets old.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,14 @@ import threading
 import time
 import traceback
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from vpr_ros.conversions import rgb_from_compressed, rgb_from_image, stamp_ns_from_msg
 from vpr_ros.errors import EncodingError
 from vpr_ros.node.mailbox import Mailbox
+from vpr_ros.picture import Picture
 from vpr_ros.recognizer import Recognition, Status
 from vpr_ros.revisits import USUAL_REASONS
 
@@ -21,8 +28,19 @@ if TYPE_CHECKING:
     from vpr_ros.node.outputs import Outputs
     from vpr_ros.node.statistics import Statistics
 
+_T = TypeVar('_T')
+
 _THROTTLE_S = 5.0
 _CONVERT = {'raw': rgb_from_image, 'compressed': rgb_from_compressed}
+
+
+@dataclass(frozen=True)
+class _Described:
+    """A picture on its way from one thread to the other."""
+
+    picture: Picture
+    msg: Any
+    begun_s: float
 
 
 class Worker:
@@ -43,7 +61,7 @@ class Worker:
         logger: Any,
         is_alive: Callable[[], bool],
     ) -> None:
-        """Start the thread.
+        """Start the threads.
 
         Args:
             engine: Recognises.
@@ -67,43 +85,57 @@ class Worker:
         self._thread.start()
 
     def stop(self) -> None:
-        """Finish the picture in hand, drop the next one and end the thread."""
+        """Finish the pictures in hand, drop the next one and end the threads."""
         self.mailbox.close()
         self._thread.join()
 
     def _run(self) -> None:
-        while (taken := self.mailbox.take()) is not None:
-            camera, msg = taken
-            try:
-                self._answer(msg, camera)
-            except EncodingError as error:
-                self._statistics.refused(_encoding(msg), str(error), camera)
-                self._logger.error(str(error), throttle_duration_sec=_THROTTLE_S)
-            except Exception:  # the edge of a thread: a fault must be seen and not end it
-                if not self._is_alive():
-                    return
+        with ThreadPoolExecutor(1, thread_name_prefix='answers') as answers:
+            before: Future[None] | None = None
+            while (taken := self.mailbox.take()) is not None:
+                camera, msg = taken
+                described = self._guarded(self._describe, msg, camera)
+                if before is not None:
+                    before.result()
+                if described is not None:
+                    before = answers.submit(self._guarded, self._answer, described, camera)
+
+    def _guarded(self, work: Callable[[Any, int], _T], item: Any, camera: int) -> _T | None:
+        """Do one part of the work on a picture; a fault is reported and ends no thread."""
+        try:
+            return work(item, camera)
+        except EncodingError as error:
+            self._statistics.refused(_encoding(item), str(error), camera)
+            self._logger.error(str(error), throttle_duration_sec=_THROTTLE_S)
+        except Exception:  # the edge of a thread: a fault must be seen and not end it
+            if self._is_alive():
                 text = traceback.format_exc()
                 self._statistics.failed(text.splitlines()[-1])
                 self._logger.error(f'not processed:\n{text}', throttle_duration_sec=_THROTTLE_S)
+        return None
 
-    def _answer(self, msg: Any, camera: int) -> None:
-        start_s = time.perf_counter()
+    def _describe(self, msg: Any, camera: int) -> _Described:
+        begun_s = time.perf_counter()
         rgb = self._convert(msg)
         height, width, _ = rgb.shape
         self._statistics.decoded(_encoding(msg), f'{width}x{height}', camera)
-        stamp_ns = stamp_ns_from_msg(msg.header.stamp)
-        answers = self._engine.process(
+        picture = self._engine.describe(
             rgb,
-            stamp_ns,
+            stamp_ns_from_msg(msg.header.stamp),
             camera=camera,
-            # As late as can be: odometry often comes after the picture, and nobody waits for it.
-            odometry=self._inputs.odometry_at(camera, stamp_ns),
             intrinsics=self._inputs.intrinsics(camera, width, height),
         )
-        age_s = self._age_s(stamp_ns)
-        self._outputs.publish_answers(answers, msg.header, rgb, age_s=age_s)
+        return _Described(picture, msg, begun_s)
+
+    def _answer(self, described: _Described, camera: int) -> None:
+        picture, msg = described.picture, described.msg
+        # As late as can be: odometry often comes after the picture, and nobody waits for it.
+        picture.odometry = self._inputs.odometry_at(camera, picture.stamp_ns)
+        answers = self._engine.recognize(picture)
+        age_s = self._age_s(picture.stamp_ns)
+        self._outputs.publish_answers(answers, msg.header, picture.rgb, age_s=age_s)
         surest = max((answer.recognition for answer in answers), key=_certainty)
-        self._statistics.answered(surest, time.perf_counter() - start_s, age_s)
+        self._statistics.answered(surest, time.perf_counter() - described.begun_s, age_s)
         self._explain(surest)
 
     def _explain(self, found: Recognition) -> None:

@@ -480,7 +480,7 @@ class PoseGraph:
     def _agrees(self, closure_id: int) -> bool:
         """Add a closure and keep it if it costs no more than a right one would."""
         optimizer, edge = self._optimizer, self._edges[closure_id]
-        edge = replace(edge, rank=self._accepted_of[edge.match] + 1)
+        edge = self._ranked(edge)
         poses, cost = optimizer.poses().copy(), optimizer.cost
         optimizer.add_closure(closure_id, edge)
         optimizer.settle()
@@ -488,8 +488,7 @@ class PoseGraph:
         limit = _limit(self.config.confidence, _FREEDOMS[edge.closure.kind])
         agreed = bool(added <= limit)  # False also for NaN
         if agreed:
-            self._edges[closure_id] = edge
-            self._accepted_of[edge.match] = edge.rank
+            self._take(closure_id, edge)
         else:
             optimizer.remove_closure(closure_id)
             optimizer.start_again(poses)
@@ -502,6 +501,14 @@ class PoseGraph:
         )
         return agreed
 
+    def _ranked(self, edge: Edge) -> Edge:
+        """Return an edge as the next that is accepted of those that lead to its match."""
+        return replace(edge, rank=self._accepted_of[edge.match] + 1)
+
+    def _take(self, closure_id: int, edge: Edge) -> None:
+        self._edges[closure_id] = edge
+        self._accepted_of[edge.match] = edge.rank
+
     def _weigh_all(self) -> None:
         """Let graduated non-convexity say which closures are right, and begin again with these."""
         self._disputed = 0
@@ -513,8 +520,10 @@ class PoseGraph:
         accepted = self._optimizer.closure_ids()
         for closure_id in accepted - right:
             self._optimizer.remove_closure(closure_id)
-        for closure_id in right - accepted:
-            self._optimizer.add_closure(closure_id, self._edges[closure_id])
+        for closure_id in sorted(right - accepted):
+            edge = self._ranked(self._edges[closure_id])
+            self._optimizer.add_closure(closure_id, edge)
+            self._take(closure_id, edge)
         for closure_id, weight in weights.items():
             self._redecide(closure_id, weight, closure_id in right)
         if right != accepted:

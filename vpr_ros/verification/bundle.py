@@ -4,8 +4,8 @@
 Over a few decimetres the odometry of a hand-held camera is wrong by a degree or two, which alone
 moves what is two metres away by a fifth of the way: depths triangulated over it are worth little.
 All neighbours together know better, and odometry holds what they cannot tell, above all the length
-of the way (Triggs et al., Bundle Adjustment - A Modern Synthesis, 2000; depths are eliminated first,
-section 6.1).
+of the way. Depths are eliminated first (Triggs et al., Bundle Adjustment - A Modern Synthesis,
+2000, section 6.1).
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ class _Problem:
         slope = moved[:, :2] - self._seen * moved[:, 2:]
         offset = self._seen * turned[:, 2:] - turned[:, :2]
         information = self._of_features(np.sum(slope**2, axis=1))
-        inverse = self._of_features(np.sum(slope * offset, axis=1)) / np.maximum(information, 1e-12)
+        inverse = self._of_features(np.sum(slope * offset, axis=1)) / np.maximum(
+            information, 1e-12
+        )
         return _State(rotations, translations, np.clip(inverse, 1 / _FARTHEST, 1 / _NEAREST))
 
     def minimise(self, state: _State, scale_px: float, steps: int) -> _State:

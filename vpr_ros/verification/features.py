@@ -14,7 +14,7 @@ from vpr_ros.verification.xfeat import XFeatFeatures
 
 DEFAULT_FEATURES = 'sift'
 DEFAULT_MAX_FEATURES = 1000
-DEFAULT_MAX_HEIGHT = 360
+DEFAULT_MAX_HEIGHT = 288
 
 
 class SiftFeatures:
