@@ -28,8 +28,9 @@ A closure is false if the matched picture lies further than 0.5 m or 30 degrees 
 pictures that revisit a place (RedKitchen 0.25 m and 15 degrees, fr1_desk 0.3 m and 20 degrees,
 more than 150 and 100 pictures apart; elsewhere all with a right picture in the map), the share
 answered rightly above the score of the best false answer. Trajectory error: root mean square
-after rigid alignment, by evo, of odometry and of the pose graph at its defaults with the accepted
-closures; those of the other methods say no more than that both pictures show one place.
+after rigid alignment, by evo, of all poses of the odometry, before and after the pose graph at its
+defaults with the accepted closures; those of the other methods say no more than that both pictures
+show one place.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ from scipy.spatial.transform import Rotation
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
-from pose_graph import RED_KITCHEN_HZ, ate_m, optimised, true_poses
+from pose_graph import RED_KITCHEN_HZ, errors_m, optimised, true_poses
 from verification import TASKS, WITHIN_DEG, WITHIN_M, WITHIN_PICTURES
 
 from training.baselines import WORDS, orb_words
@@ -608,7 +609,7 @@ def errors(
         if answer.accepted
     ]
     graph, _, _ = optimised(odometry, closures)
-    return ate_m(sequence.truth, graph.odometry()), ate_m(sequence.truth, graph.trajectory())
+    return errors_m(sequence.truth, odometry, graph)
 
 
 def closure_of(answer: Answer, query_ns: int, match_ns: int) -> Closure:

@@ -2,7 +2,7 @@
 """The lifecycle node `localizer`: what runs in which thread, and when.
 
 The executor's thread receives pictures, answers services and watches; it never works on a
-picture. One worker thread takes the newest picture from a mailbox and publishes the answer.
+picture. Two worker threads take the newest from a mailbox, describe it, look it up and publish.
 """
 
 from __future__ import annotations
