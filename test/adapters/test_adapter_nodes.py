@@ -72,7 +72,9 @@ def started(tmp_path):
                 )
             )
         robots.append(Robot(domain))
-        robots[-1].wait_until(robots[-1].closures.get_subscription_count, f'{name}: {log.read_text()}')
+        robots[-1].wait_until(
+            robots[-1].closures.get_subscription_count, f'{name}: {log.read_text()}'
+        )
         return robots[-1], processes[-1], log
 
     yield start
