@@ -110,7 +110,7 @@ class Recognition:
             it. Codes of rejected ones: below_threshold, map_empty, camera_unmapped, blank, dark,
             saturated; of
             candidates as in `sequence_filter.Belief`; of consistent ones as in
-            `verification.Verification`.
+            `verification.Verification`; of either, elsewhere.
         matches: The answer first, the others by similarity; given for rejected ones too, so that
             an operator can see why.
         descriptor: (D,) float32, unit norm; None if the picture was unusable.

@@ -4,11 +4,11 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.settings import check_settings
+from vpr_ros.settings import check_settings, setting
 
 MODES = ('bayes', 'sequence', 'off')
 
@@ -17,108 +17,79 @@ MODES = ('bayes', 'sequence', 'off')
 class SequenceFilterConfig:
     """What can be tuned; every number holds for all places alike."""
 
-    mode: str = field(
-        default='bayes',
-        metadata={
-            'description': 'bayes: a Bayes filter over the places; sequence: n successive '
-            'pictures must agree; off: every picture for itself',
-            'choices': MODES,
-        },
+    mode: str = setting(
+        'bayes',
+        'bayes: a Bayes filter over the places; sequence: n successive '
+        'pictures must agree; off: every picture for itself',
+        choices=MODES,
     )
-    min_probability: float = field(
-        default=0.9,
-        metadata={
-            'description': 'bayes: probability of the place and those around it from which it is '
-            'consistent',
-            'range': (0.5, 1.0),
-        },
+    min_probability: float = setting(
+        0.9,
+        'bayes: probability of the place and those around it from which it is consistent',
+        range=(0.5, 1.0),
     )
-    min_pictures: int = field(
-        default=3,
-        metadata={
-            'description': 'Successive pictures that must agree; a picture that shows nothing new '
-            'is not counted',
-            'range': (1, 1000),
-        },
+    min_pictures: int = setting(
+        3,
+        'Successive pictures that must agree; a picture that shows nothing new is not counted',
+        range=(1, 1000),
     )
-    likelihood_ratio: float = field(
-        default=20.0,
-        metadata={
-            'description': 'bayes: how many times likelier the nearest places are than the '
-            'farthest (97.5 against 2.5 % of the descriptor distances); larger trusts a single '
-            'picture more',
-            'range': (1.1, 1000.0),
-        },
+    likelihood_ratio: float = setting(
+        20.0,
+        'bayes: how many times likelier the nearest places are than the '
+        'farthest (97.5 against 2.5 % of the descriptor distances); larger trusts a single '
+        'picture more',
+        range=(1.1, 1000.0),
     )
-    off_map_relief: float = field(
-        default=0.5,
-        metadata={
-            'description': 'bayes: how much less similar than the threshold a picture may be '
-            'before it speaks for being off the map, in spreads of the descriptor distances; a '
-            'quarter more where the pace is followed',
-            'range': (0.0, 2.0),
-        },
+    off_map_relief: float = setting(
+        0.5,
+        'bayes: how much less similar than the threshold a picture may be '
+        'before it speaks for being off the map, in spreads of the descriptor distances; a '
+        'quarter more where the pace is followed',
+        range=(0.0, 2.0),
     )
-    leave_probability: float = field(
-        default=0.02,
-        metadata={
-            'description': 'bayes: probability of leaving the map from one place to the next',
-            'range': (0.0001, 0.5),
-        },
+    leave_probability: float = setting(
+        0.02,
+        'bayes: probability of leaving the map from one place to the next',
+        range=(0.0001, 0.5),
     )
-    return_probability: float = field(
-        default=0.2,
-        metadata={
-            'description': 'bayes: probability of being back on the map, anywhere, one place on',
-            'range': (0.0001, 0.9),
-        },
+    return_probability: float = setting(
+        0.2,
+        'bayes: probability of being back on the map, anywhere, one place on',
+        range=(0.0001, 0.9),
     )
-    odometry_error: float = field(
-        default=0.1,
-        metadata={
-            'description': 'Error of the odometry between two pictures, share of the way',
-            'range': (0.0, 1.0),
-        },
+    odometry_error: float = setting(
+        0.1,
+        'Error of the odometry between two pictures, share of the way',
+        range=(0.0, 1.0),
     )
-    prior_steps: float = field(
-        default=3.0,
-        metadata={
-            'description': 'Without odometry: places that the camera passes between two pictures, '
-            'either way (at most, in maps without positions that are followed at a pace; else '
-            'standard deviation)',
-            'range': (0.5, 8.0),
-        },
+    prior_steps: float = setting(
+        3.0,
+        'Without odometry: places that the camera passes between two pictures, '
+        'either way (at most, in maps without positions that are followed at a pace; else '
+        'standard deviation)',
+        range=(0.5, 8.0),
     )
-    place_radius_m: float = field(
-        default=0.25,
-        metadata={
-            'description': 'Smallest distance between different places, metres; maps with wider '
-            'spacing go by their spacing',
-            'range': (0.01, 100.0),
-        },
+    place_radius_m: float = setting(
+        0.25,
+        'Smallest distance between different places, metres; maps with wider '
+        'spacing go by their spacing',
+        range=(0.01, 100.0),
     )
-    place_angle_deg: float = field(
-        default=15.0,
-        metadata={
-            'description': 'Turn that makes another place, degrees, for maps with orientations',
-            'range': (1.0, 180.0),
-        },
+    place_angle_deg: float = setting(
+        15.0,
+        'Turn that makes another place, degrees, for maps with orientations',
+        range=(1.0, 180.0),
     )
-    novelty: float = field(
-        default=0.5,
-        metadata={
-            'description': 'Change of the similarities, relative to their spread, from which a '
-            'picture is new evidence in full; 0.0 takes every picture in full',
-            'range': (0.0, 2.0),
-        },
+    novelty: float = setting(
+        0.5,
+        'Change of the similarities, relative to their spread, from which a '
+        'picture is new evidence in full; 0.0 takes every picture in full',
+        range=(0.0, 2.0),
     )
-    max_gap_s: float = field(
-        default=30.0,
-        metadata={
-            'description': 'Time without pictures after which nothing is assumed any more, '
-            'seconds',
-            'range': (0.1, 86400.0),
-        },
+    max_gap_s: float = setting(
+        30.0,
+        'Time without pictures after which nothing is assumed any more, seconds',
+        range=(0.1, 86400.0),
     )
 
     def __post_init__(self) -> None:
