@@ -21,6 +21,7 @@ ARROWS = {
     # foundations
     'errors': '',
     'atomic_directory': '',
+    'blas': '',
     'geodesy': '',
     'hashing': '',
     'latency': '',
@@ -105,9 +106,9 @@ ARROWS = {
     'benchmarks': 'errors evaluation model_ref picture_folder place_map pose_files pose_lookup',
     # the edges
     'node': (
-        'camera_info errors conversions extractor keyframe_store model_ref odometry online_map '
-        'picture place_map poses recognizer resources retrieval_pose revisits session settings '
-        'verification'
+        'blas camera_info errors conversions extractor keyframe_store model_ref odometry '
+        'online_map picture place_map poses recognizer resources retrieval_pose revisits session '
+        'settings verification'
     ),
     'pose_graph_node': 'errors conversions node pose_graph poses settings',
     'adapters.closure_file': 'errors',
@@ -125,7 +126,7 @@ ARROWS = {
         'place_map pose_lookup poses recognizer resources sources verification'
     ),
     'cli': (
-        'errors bag_cameras bag_messages bag_poses bags benchmarks calibration camera_files '
+        'blas errors bag_cameras bag_messages bag_poses bags benchmarks calibration camera_files '
         'cameras demo evaluation extractor frames hashing keyframe_store latency live map_builder '
         'map_edit model_ref picture_folder place_map pose_files pose_lookup poses recognizer '
         'replay resources sources verification'

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from vpr_ros import __version__
+from vpr_ros.blas import use_one_blas_thread
 from vpr_ros.cli import (
     calibrate,
     demo,
@@ -48,6 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0 on success, 1 if the command says that something does not hold, 2 on a user's mistake,
         130 on Ctrl-C.
     """
+    use_one_blas_thread()
     words = sys.argv[1:] if argv is None else argv
     args = build_parser().parse_args(_joined(words))
     args.command_line = shlex.join(['vpr', *words])  # what results say of themselves

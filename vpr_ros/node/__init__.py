@@ -9,9 +9,12 @@ map, recognition), `parameters`, `mailbox`, `statistics`, `messages`, `markers`,
 
 from __future__ import annotations
 
+from vpr_ros.blas import use_one_blas_thread
+
 
 def main(args: list[str] | None = None) -> int:
     """Run the node; the console script `localizer`."""
+    use_one_blas_thread()
     from vpr_ros.node.localizer import main as run
 
     return run(args)

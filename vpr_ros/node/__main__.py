@@ -3,6 +3,6 @@
 
 import sys
 
-from vpr_ros.node.localizer import main
+from vpr_ros.node import main
 
 sys.exit(main())
