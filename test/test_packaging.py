@@ -39,7 +39,7 @@ THIRD_PARTY = {
     'pyproj': ('pyproj', 'python3-pyproj'),
     'rcl_interfaces': (None, 'rcl_interfaces'),
     'rclpy': (None, 'rclpy'),
-    'rosbags': ('rosbags', None),  # no rosdep key: README says `pip install rosbags`
+    'rosbags': ('rosbags', 'python3-rosbags-pip'),
     'rosgraph_msgs': (None, 'rosgraph_msgs'),
     'rtabmap_msgs': (None, None),  # who runs RTAB-Map has it; package.xml says so
     'scipy': ('scipy', 'python3-scipy'),
