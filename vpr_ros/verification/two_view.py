@@ -61,7 +61,7 @@ class TwoView:
         covariance: (6, 6) float64, order direction x y z [1], rotation about x y z of the match's
             frame [rad^2]; the length of the translation is not known, which shows as a variance
             of 1 along the direction, and a direction that is not known as a third of the
-            identity; None where the rotation is not known.
+            identity; None where the rotation is not known, or was told (`agreement`).
         parallax_rad: Median angle by which the inliers' rays differ once the rotation is taken
             out; about the length of the translation over the distance of what is seen. NaN where
             the rotation is not known.
@@ -108,6 +108,38 @@ def two_view_geometry(
     focal_px = (query_camera.focal_px + match_camera.focal_px) / 2
     rays = query_camera.rays(query), match_camera.rays(match)
     return _calibrated(*rays, max_error_px / focal_px, focal_px, min_share)
+
+
+def agreement(
+    rotation: np.ndarray,
+    translation: np.ndarray,
+    query: np.ndarray,
+    match: np.ndarray,
+    max_error: float,
+) -> TwoView:
+    """Say how two pictures relate that are moved as is known already.
+
+    Args:
+        rotation: (3, 3), as of `TwoView`.
+        translation: (3,) likewise, of any length.
+        query: (M, 2) rays at z = 1 of correspondences.
+        match: (M, 2) likewise.
+        max_error: Sampson distance from which a correspondence disagrees, on that plane.
+
+    Returns:
+        What agrees with the motion; without a covariance, which correspondences do not tell.
+    """
+    way = float(np.linalg.norm(translation))
+    if not way:
+        return TwoView(Model.NONE, len(query), np.zeros(0, np.int64))
+    direction = translation / way
+    inliers = _inliers(rotation, direction, query, match, max_error)
+    if not len(inliers):
+        return TwoView(Model.NONE, len(query), inliers)
+    parallax = _parallax(rotation, query[inliers], match[inliers])
+    return TwoView(
+        Model.ESSENTIAL, len(query), inliers, rotation, direction, parallax_rad=parallax
+    )
 
 
 def occupied_cells(keypoints: np.ndarray, features: LocalFeatures, cells: int) -> int:

@@ -22,6 +22,7 @@ from vpr_ros.verification.rotations import angle_of, cross_matrix, rotvec_of
 from vpr_ros.verification.two_view import (
     Model,
     TwoView,
+    agreement,
     occupied_cells,
     two_view_geometry,
     zoom,
@@ -106,7 +107,7 @@ class VerifierConfig:
         range=(1, GRID_CELLS**2),
     )
     max_distance_m: float = setting(
-        0.5,
+        0.4,
         'Metres between query and place that still count as the place, where the map has poses '
         'and intrinsics are known; three standard deviations of the estimate must fit in too',
         range=(0.0, 10000.0),
@@ -320,35 +321,40 @@ class GeometricVerifier:
             return sorted(results, key=_rank)
         waiting = deque(self._by_matches(query, looked_at[1:], deadline_s))
         while waiting:
-            place = waiting.popleft()
+            place, pairs = waiting.popleft()
             begun_s = time.perf_counter()
             if begun_s + longest_s > deadline_s:
                 reason = f'out_of_time: {budget:g} s are spent'
             elif self._is_beyond_doubt(results[-1]):
                 reason = 'not_needed: another place is verified beyond doubt'
             else:
-                results.append(self._verify_one(query, place, camera))
+                results.append(self._verify_one(query, place, camera, pairs))
                 longest_s = max(longest_s, time.perf_counter() - begun_s)
                 continue
-            results += [Verification(other, reason) for other in (place, *waiting)]
+            unseen = (place, *(other for other, _ in waiting))
+            results += [Verification(other, reason) for other in unseen]
             break
         return sorted(results, key=_rank)
 
     def _by_matches(
         self, query: LocalFeatures, places: Sequence[int], deadline_s: float
-    ) -> list[int]:
-        """Order places by how many features look alike, which is quick; while there is time."""
-        alike = []
+    ) -> list[tuple[int, np.ndarray | None]]:
+        """Order places by how many features look alike, which is quick; while there is time.
+
+        Returns:
+            Places, and what looks alike (None where it was not looked for).
+        """
+        alike: list[tuple[int, np.ndarray | None]] = []
         for place in places:
             keyframe = self._keyframes.get(place, self._source.keyframe)
             comparable = keyframe is not None and keyframe.features.kind == query.kind
             in_time = time.perf_counter() < deadline_s
             alike.append(
-                len(self._match(query, keyframe.features))
+                (place, self._match(query, keyframe.features))
                 if comparable and in_time and keyframe is not None
-                else 0
+                else (place, None)
             )
-        return [places[n] for n in np.argsort([-count for count in alike], kind='stable')]
+        return sorted(alike, key=lambda found: -len(found[1]) if found[1] is not None else 0)
 
     def _match(self, query: LocalFeatures, match: LocalFeatures) -> np.ndarray:
         config = self._config
@@ -364,7 +370,11 @@ class GeometricVerifier:
         )
 
     def _verify_one(
-        self, query: LocalFeatures, place: int, camera: Intrinsics | None
+        self,
+        query: LocalFeatures,
+        place: int,
+        camera: Intrinsics | None,
+        pairs: np.ndarray | None = None,
     ) -> Verification:
         keyframe = self._keyframes.get(place, self._source.keyframe)
         if keyframe is None:
@@ -372,50 +382,20 @@ class GeometricVerifier:
         if keyframe.features.kind != query.kind:
             reason = f'{keyframe.features.kind} in the map, {query.kind} in the picture'
             return Verification(place, f'other_features: {reason}')
-        pairs = self._match(query, keyframe.features)
+        if pairs is None:
+            pairs = self._match(query, keyframe.features)
         least = self._min_inliers(query)
         if len(pairs) < least:
             must = f'{least} must agree'
             reason = f'few_inliers: only {len(pairs)} features look alike, {must}'
             return Verification(place, reason, len(pairs))
-        two_view = two_view_geometry(
-            query.keypoints[pairs[:, 0]],
-            keyframe.features.keypoints[pairs[:, 1]],
-            camera,
-            keyframe.camera,
-            max_error_px=self._config.max_error_px,
-            min_share=self._config.min_inlier_ratio,
-        )
-        reason = self._disagreement(query, keyframe.features, pairs, two_view)
-        pose = None
-        if not reason and camera and keyframe.camera and keyframe.pose is not None:
-            pose = self._metric_pose(query, camera, place, keyframe, pairs)
-            reason = self._pose_problem(pose, two_view)
-            if pose is not None and not reason:
-                agreeing = pairs[two_view.inliers]
-                reason = self._contradiction(
-                    pose,
-                    two_view,
-                    camera.rays(query.keypoints[agreeing[:, 0]]),
-                    keyframe.camera.rays(keyframe.features.keypoints[agreeing[:, 1]]),
-                    camera.focal_px,
-                )
-        elif not reason:
-            reason = self._view_problem(query, keyframe.features, pairs, two_view)
-        if pose is not None:
-            return Verification(
-                place,
-                reason,
-                len(pairs),
-                pose.num_inliers,
-                pose.rotation,
-                pose.translation,
-                pose.covariance,
-                metric=True,
-                two_view=two_view,
-                metric_pose=pose,
-                map_from_match=keyframe.pose,
-            )
+        if camera and keyframe.camera and keyframe.pose is not None:
+            return self._locate(query, camera, place, keyframe, pairs)
+        points = query.keypoints[pairs[:, 0]], keyframe.features.keypoints[pairs[:, 1]]
+        two_view = self._two_views(*points, camera, keyframe.camera)
+        reason = self._disagreement(
+            query, keyframe.features, pairs, two_view
+        ) or self._view_problem(query, keyframe.features, pairs, two_view)
         return Verification(
             place,
             reason,
@@ -425,6 +405,78 @@ class GeometricVerifier:
             two_view.direction,
             two_view.covariance,
             two_view=two_view,
+        )
+
+    def _locate(
+        self,
+        query: LocalFeatures,
+        camera: Intrinsics,
+        place: int,
+        keyframe: Keyframe,
+        pairs: np.ndarray,
+    ) -> Verification:
+        """Verify a place of a map that knows metres."""
+        assert keyframe.camera is not None  # or this would not be asked
+        pose = self._metric_pose(query, camera, place, keyframe, pairs)
+        reason, two_view = self._pose_problem(pose), None
+        if pose is None:
+            return Verification(place, reason, len(pairs))
+        if not reason:
+            two_view, reason = self._second_opinion(pose, query, camera, keyframe, pairs)
+        return Verification(
+            place,
+            reason,
+            len(pairs),
+            pose.num_inliers,
+            pose.rotation,
+            pose.translation,
+            pose.covariance,
+            metric=True,
+            two_view=two_view,
+            metric_pose=pose,
+            map_from_match=keyframe.pose,
+        )
+
+    def _second_opinion(
+        self,
+        pose: MetricPose,
+        query: LocalFeatures,
+        camera: Intrinsics,
+        keyframe: Keyframe,
+        pairs: np.ndarray,
+    ) -> tuple[TwoView, str]:
+        """Ask the two pictures alone, and say what speaks against a pose from landmarks."""
+        assert keyframe.camera is not None
+        points = query.keypoints[pairs[:, 0]], keyframe.features.keypoints[pairs[:, 1]]
+        rays = camera.rays(points[0]), keyframe.camera.rays(points[1])
+        focal_px = (camera.focal_px + keyframe.camera.focal_px) / 2
+        # Where nearly all that looks alike agrees with the landmarks, it need not be asked what
+        # else it could agree with, which takes longer than all the rest.
+        two_view = agreement(
+            pose.rotation, pose.translation, *rays, self._config.max_error_px / focal_px
+        )
+        if two_view.num_inliers < _MIN_SHARED * len(pairs):
+            two_view = self._two_views(*points, camera, keyframe.camera)
+        first, second = (of_picture[two_view.inliers] for of_picture in rays)
+        reason = self._disagreement(
+            query, keyframe.features, pairs, two_view
+        ) or self._contradiction(pose, two_view, first, second, focal_px)
+        return two_view, reason
+
+    def _two_views(
+        self,
+        query: np.ndarray,
+        match: np.ndarray,
+        query_camera: Intrinsics | None,
+        match_camera: Intrinsics | None,
+    ) -> TwoView:
+        return two_view_geometry(
+            query,
+            match,
+            query_camera,
+            match_camera,
+            max_error_px=self._config.max_error_px,
+            min_share=self._config.min_inlier_ratio,
         )
 
     def _min_inliers(self, features: LocalFeatures) -> int:
@@ -486,7 +538,7 @@ class GeometricVerifier:
         assert landmarks is not None  # pose and intrinsics were just looked at
         return landmarks
 
-    def _pose_problem(self, pose: MetricPose | None, two_view: TwoView) -> str:
+    def _pose_problem(self, pose: MetricPose | None) -> str:
         config = self._config
         if pose is None or pose.num_inliers < config.min_landmarks:
             n = 0 if pose is None else pose.num_inliers
@@ -494,13 +546,6 @@ class GeometricVerifier:
         if pose.num_inliers < config.min_inlier_ratio * pose.num_landmarks:
             share = f'{pose.num_inliers} of {pose.num_landmarks}'
             return f'low_agreement: only {share} landmarks agree, {config.min_inlier_ratio} must'
-        assert two_view.rotation is not None  # there are intrinsics, and enough features agree
-        dispute = angle_of(two_view.rotation @ pose.rotation.T)
-        if dispute > MAX_ROTATION_DISPUTE_RAD:
-            return (
-                f'no_position: landmarks and pictures disagree by {math.degrees(dispute):.0f} '
-                'degrees on the rotation'
-            )
         distance, distance_error = _length(pose.translation, pose.covariance[:3, :3])
         most_m = max(config.max_distance_m, config.max_distance_share * pose.median_depth)
         if distance + SURELY * distance_error > most_m:
@@ -530,6 +575,13 @@ class GeometricVerifier:
             match: (I, 2) likewise.
             focal_px: Of the query.
         """
+        assert two_view.rotation is not None  # there are intrinsics, and enough features agree
+        dispute = angle_of(two_view.rotation @ pose.rotation.T)
+        if dispute > MAX_ROTATION_DISPUTE_RAD:
+            return (
+                f'no_position: landmarks and pictures disagree by {math.degrees(dispute):.0f} '
+                'degrees on the rotation'
+            )
         way = float(np.linalg.norm(pose.translation))
         if way < _TOO_SHORT_M:
             return ''  # there is no direction to compare
