@@ -3,7 +3,9 @@
 
 The first half of TUM fr1_desk, 640x480, becomes a map with local features, intrinsics and
 landmarks; the second half is played to the node over DDS with its camera_info, player and node on
-the same cores, at each of the rates. Age: from the moment a picture is sent to its answer.
+the same cores, at each of the rates. Age: from the moment a picture is sent to its answer. Stolen:
+share of the cores' time that a virtual machine was refused meanwhile (Linux); where it is more
+than a few percent, the row says more of the host than of the node.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ import argparse
 import json
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +55,7 @@ class Row:
     verified: int
     age_ms_p50: float
     age_ms_p95: float
+    stolen_percent: float
 
 
 def main() -> None:
@@ -67,8 +71,8 @@ def main() -> None:
         raise SystemExit(f'no pictures at {sequence}/rgb; set VPR_DATA')
     print(f'{os.cpu_count()} cores\n')
     print(
-        '| sent /s | answered /s | dropped | verified | age p50, ms | p95, ms |\n'
-        + '|---' * 6
+        '| sent /s | answered /s | dropped | verified | age p50, ms | p95, ms | stolen, % |\n'
+        + '|---' * 7
         + '|'
     )
     rows = []
@@ -77,8 +81,10 @@ def main() -> None:
         place_map = map_of(paths[: len(paths) // 2], sequence, scratch)
         pictures = [read_picture(path) for path in paths[len(paths) // 2 :]]
         for rate_hz in args.rates:
+            stolen_s, begun_s = stolen_seconds(), time.monotonic()
             live = play(pictures, rate_hz, place_map, scratch)
-            rows.append(row_of(live, rate_hz))
+            stolen = (stolen_seconds() - stolen_s) / (time.monotonic() - begun_s)
+            rows.append(row_of(live, rate_hz, stolen / (os.cpu_count() or 1)))
             print('| ' + ' | '.join(f'{value:.4g}' for value in asdict(rows[-1]).values()) + ' |')
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + '\n', 'utf-8')
@@ -143,7 +149,16 @@ def play(
     )
 
 
-def row_of(live: LiveRun, rate_hz: float) -> Row:
+def stolen_seconds() -> float:
+    """Return the processor time that the host has withheld since the start; 0 if not told."""
+    statistics = Path('/proc/stat')
+    if not statistics.exists():
+        return 0.0
+    of_all_cores = statistics.read_text('ascii').splitlines()[0].split()
+    return int(of_all_cores[8]) / os.sysconf('SC_CLK_TCK')
+
+
+def row_of(live: LiveRun, rate_hz: float, stolen: float) -> Row:
     """Condense a run."""
     found = [answer for answer in live.answers if answer.recognition is not None]
     ages_ms = [1e3 * answer.latency_s for answer in found]
@@ -154,6 +169,7 @@ def row_of(live: LiveRun, rate_hz: float) -> Row:
         verified=sum(answer.recognition.status is Status.VERIFIED for answer in found),
         age_ms_p50=float(np.percentile(ages_ms, 50)),
         age_ms_p95=float(np.percentile(ages_ms, 95)),
+        stolen_percent=100 * stolen,
     )
 
 

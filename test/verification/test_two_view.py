@@ -18,6 +18,7 @@ from vpr_ros.verification.local_features import LocalFeatures
 from vpr_ros.verification.two_view import (
     Model,
     _iterations,
+    agreement,
     occupied_cells,
     two_view_geometry,
     zoom,
@@ -52,6 +53,22 @@ def test_motion_is_found_among_as_many_outliers():
     right = len(query) - 200
     assert np.mean(found.inliers < right) > 0.93
     assert found.num_inliers > 0.85 * right
+
+
+def test_what_agrees_with_a_known_motion():
+    rng = np.random.default_rng(9)
+    query, match = correspondences(rng, deep_scene(rng), MOVED, outliers=200)
+    rays, max_error = (CAMERA.rays(query), CAMERA.rays(match)), 2.0 / CAMERA.focal_px
+    told = agreement(MOVED[:3, :3], MOVED[:3, 3], *rays, max_error)
+    right = len(query) - 200
+    assert np.mean(told.inliers < right) > 0.93
+    assert told.num_inliers > 0.95 * right
+    assert np.linalg.norm(told.direction) == pytest.approx(1)
+    assert told.parallax_rad == pytest.approx(geometry(query, match).parallax_rad, rel=0.1)
+    other = agreement(TURNED[:3, :3], MOVED[:3, 3], *rays, max_error)
+    assert other.num_inliers < 0.2 * right
+    nowhere = agreement(np.eye(3), np.zeros(3), *rays, max_error)
+    assert (nowhere.model, nowhere.num_inliers) == (Model.NONE, 0)
 
 
 def test_covariance_holds_what_it_says():

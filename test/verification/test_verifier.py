@@ -215,6 +215,20 @@ def test_what_is_beyond_doubt_ends_the_search():
         assert [code(result) for result in results] == ['', expected]
 
 
+def test_the_pictures_alone_are_asked_where_the_landmarks_leave_a_doubt():
+    rng = np.random.default_rng(21)
+    places, points, descriptors = made_map(rng)
+    query = view(rng, points, descriptors, QUERY).features
+    shifted = query.keypoints.copy()
+    shifted[: int(0.3 * len(shifted))] += (20, 20)
+    doubtful = dataclasses.replace(query, keypoints=shifted)
+    (clear,) = GeometricVerifier(places).verify(query, [0], camera=CAMERA)
+    (asked,) = GeometricVerifier(places).verify(doubtful, [0], camera=CAMERA)
+    assert clear.is_verified and clear.two_view.covariance is None
+    assert asked.is_verified and asked.two_view.covariance is not None
+    assert asked.two_view.num_inliers < 0.8 * asked.num_correspondences
+
+
 def test_without_metres_the_best_of_all_is_looked_for():
     rng = np.random.default_rng(20)
     places, points, descriptors = made_map(rng, known=False)
