@@ -87,6 +87,17 @@ def test_with_its_own_parameter_file_it_runs_until_a_signal(
     assert 'Traceback' not in node.log()
 
 
+def test_ctrl_c_under_ros2_launch_comes_twice(start, tiny_model, town):
+    """The terminal sends it to all processes, and launch passes it on."""
+    node = start('-p', f'model:={tiny_model}', '-p', f'map:={town}')
+    node.wait_for_log('inactive -> active')
+    for pause_s in (0.02, 0.0):
+        node.process.send_signal(signal.SIGINT)
+        time.sleep(pause_s)
+    assert node.wait() == 0, node.log()
+    assert 'Traceback' not in node.log()
+
+
 @pytest.mark.parametrize(
     ('arguments', 'text'),
     [

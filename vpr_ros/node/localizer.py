@@ -14,18 +14,14 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType, JumpThreshold
 from rclpy.duration import Duration
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.logging import get_logger
 from vpr_msgs.msg import MapInfo
 
 from vpr_ros.conversions import require_cv_bridge
 from vpr_ros.errors import VprError
-from vpr_ros.node.declared import ParameterError
 from vpr_ros.node.diagnostics import (
     NO_CLOCK,
     InputState,
@@ -40,6 +36,7 @@ from vpr_ros.node.live_parameters import LiveParameters
 from vpr_ros.node.mailbox import Put
 from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.ros_logging import forward_to
+from vpr_ros.node.running import run_node
 from vpr_ros.node.services import Services
 from vpr_ros.node.statistics import Statistics
 from vpr_ros.node.worker import Worker
@@ -360,25 +357,4 @@ class Localizer(LifecycleNode):
 
 def main(args: list[str] | None = None) -> int:
     """Run the node until it is told to stop; returns the exit code of the process."""
-    rclpy.init(args=args)
-    node: Localizer | None = None
-    try:
-        node = Localizer()
-        if node.autostart():
-            rclpy.spin(node)
-        elif rclpy.ok():
-            return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ParameterError as error:
-        get_logger('localizer').fatal(str(error))
-        return 1
-    except Exception:
-        if rclpy.ok():
-            raise
-        # A signal invalidates rclpy's context at once, in the middle of whatever it does.
-    finally:
-        if node is not None:
-            node.close()
-        rclpy.try_shutdown()
-    return 0
+    return run_node('localizer', Localizer, args, begin=Localizer.autostart)

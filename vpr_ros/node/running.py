@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -13,13 +14,20 @@ from rclpy.logging import get_logger
 from vpr_ros.errors import VprError
 
 
-def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) -> int:
+def run_node(
+    name: str,
+    make: Callable[[], Any],
+    args: list[str] | None = None,
+    *,
+    begin: Callable[[Any], bool] = lambda node: True,
+) -> int:
     """Run a node until it is told to stop.
 
     Args:
         name: Whose name stands before the error if it cannot be made.
         make: Makes the node, which has `close()`.
         args: The command line; None: that of the process.
+        begin: Is given the node before it spins; False: it cannot, and has said why.
 
     Returns:
         The exit code of the process: 1 after an error that the user can mend.
@@ -28,7 +36,10 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) 
     node = None
     try:
         node = make()
-        rclpy.spin(node)
+        if begin(node):
+            rclpy.spin(node)
+        elif rclpy.ok():
+            return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     except VprError as error:
@@ -39,6 +50,8 @@ def run_node(name: str, make: Callable[[], Any], args: list[str] | None = None) 
             raise
         # A signal invalidates rclpy's context at once, in the middle of whatever it does.
     finally:
+        # A terminal sends Ctrl-C to all, and `ros2 launch` passes it on: the second comes here.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()
         rclpy.try_shutdown()

@@ -416,7 +416,6 @@ class GeometricVerifier:
         pairs: np.ndarray,
     ) -> Verification:
         """Verify a place of a map that knows metres."""
-        assert keyframe.camera is not None  # or this would not be asked
         pose = self._metric_pose(query, camera, place, keyframe, pairs)
         reason, two_view = self._pose_problem(pose), None
         if pose is None:
@@ -446,7 +445,7 @@ class GeometricVerifier:
         pairs: np.ndarray,
     ) -> tuple[TwoView, str]:
         """Ask the two pictures alone, and say what speaks against a pose from landmarks."""
-        assert keyframe.camera is not None
+        assert keyframe.camera is not None  # or there would be no landmarks
         points = query.keypoints[pairs[:, 0]], keyframe.features.keypoints[pairs[:, 1]]
         rays = camera.rays(points[0]), keyframe.camera.rays(points[1])
         focal_px = (camera.focal_px + keyframe.camera.focal_px) / 2
@@ -573,7 +572,7 @@ class GeometricVerifier:
             two_view: From the two pictures.
             query: (I, 2) rays of what agrees in them.
             match: (I, 2) likewise.
-            focal_px: Of the query.
+            focal_px: Of both cameras.
         """
         assert two_view.rotation is not None  # there are intrinsics, and enough features agree
         dispute = angle_of(two_view.rotation @ pose.rotation.T)
