@@ -238,7 +238,7 @@ def ros2_launch():
         share = Path(get_package_share_directory('vpr_ros'))
     except PackageNotFoundError:
         pytest.skip('vpr_ros is not built: colcon build')
-    for file in (LOCALIZE, REPLAY):
+    for file in (LOCALIZE, REPLAY, SLAM):
         assert (share / 'launch' / file.name).read_text() == file.read_text(), 'build again'
 
     def run(until: str, *arguments: str, file: Path = LOCALIZE) -> tuple[str, int]:
@@ -273,6 +273,16 @@ def test_the_real_ros2_launch_runs_the_node(ros2_launch, tiny_model):
     )
     assert 'listening to /camera/image_raw' in output
     assert 'process has finished cleanly' in output
+    assert code == 0, output
+
+
+@pytest.mark.ros
+def test_the_real_ros2_launch_starts_slam(ros2_launch):
+    mounting = '[0.1, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5]'
+    # The shipped model takes longer to load than the pose graph to start.
+    output, code = ros2_launch('inactive -> active', f'body_from_camera:={mounting}', file=SLAM)
+    assert output.count(f'"body_from_camera": {mounting}') == 2, output
+    assert output.count('process has finished cleanly') == 2
     assert code == 0, output
 
 
