@@ -57,6 +57,7 @@ class NodeProcess:
             **os.environ,
             'ROS_DOMAIN_ID': str(domain),
             'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+            'PYTHONFAULTHANDLER': '1',  # SIGABRT writes where each thread is into the log
             'PYTHONPATH': os.pathsep.join([str(REPOSITORY), os.environ.get('PYTHONPATH', '')]),
         }
         command = [sys.executable, '-m', 'vpr_ros.node', '--ros-args', *arguments]
@@ -89,7 +90,8 @@ class NodeProcess:
         try:
             return self.process.wait(15)
         except subprocess.TimeoutExpired:
-            self.process.kill()
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait(15)
             raise AssertionError(f'the node did not stop:\n{self.log()}') from None
 
 

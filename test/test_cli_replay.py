@@ -232,8 +232,8 @@ def rows(path):
 
 
 def sustained(*arguments):
-    """Play at half the speed, and much slower if this machine was too busy for it just now."""
-    for rate in (0.5, 0.1):
+    """Play at half the speed, and ever slower where this machine was too busy for it just now."""
+    for rate in (0.5, 0.1, 0.05):
         process = vpr(*arguments, '--rate', rate)
         text, errors = process.communicate(timeout=90)
         assert process.returncode == 0, errors

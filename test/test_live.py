@@ -92,10 +92,11 @@ def offline(source, place_map, model, *, part=slice(None), **config):
 
 
 def sustained(run, rate):
-    """Play at a rate, and three times slower if this machine was too busy for it just now."""
-    live = run(Pace(rate=rate, clock_hz=40.0))
-    if live.counts.processed < live.counts.sent:
-        live = run(Pace(rate=rate / 3, clock_hz=40.0))
+    """Play at a rate, and ever slower where this machine was too busy for it just now."""
+    for slower in (1, 3, 10):
+        live = run(Pace(rate=rate / slower, clock_hz=40.0))
+        if live.counts.processed == live.counts.sent:
+            break
     return live
 
 

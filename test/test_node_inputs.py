@@ -3,6 +3,7 @@
 
 import contextlib
 import re
+import time
 
 import numpy as np
 import pytest
@@ -319,15 +320,17 @@ def test_two_cameras_are_told_apart(start, client, front_and_left, pictures):
 def test_a_fast_camera_does_not_starve_a_slow_one(start, client, front_and_left, pictures):
     start(*TWO, '-p', 'max_rate:=10.0')
     front_and_left.connect()
+    begin_s = time.monotonic()
     for n in range(60):
         front_and_left('front', pictures[0], 100 + n / 30)
         if n % 6 == 0:
             front_and_left('left', pictures[1], 100 + n / 30)
         client.spin(1 / 30)
     client.spin(0.5)
+    elapsed_s = time.monotonic() - begin_s  # longer than two seconds on a busy machine
     answered = [closure.camera for closure in client.closures]
     assert answered.count('left') >= 8, 'of 10'
-    assert 8 <= answered.count('front') <= 20
+    assert 8 <= answered.count('front') <= 10.0 * elapsed_s + 1
     status = client.status('input', until=lambda s: values(s)['received'] == '70')
     skipped = int(status['front skipped, max_rate']) + int(
         status['front dropped, a newer one came']
