@@ -48,22 +48,41 @@ def nodes_of(model: Path) -> list[str]:
     return found
 
 
+def stop_process(
+    process: subprocess.Popen[bytes], log: Path, signal_number: int = signal.SIGTERM
+) -> int:
+    """Ask a node of `environment` to stop; returns the exit code."""
+    if process.poll() is None:
+        process.send_signal(signal_number)
+    try:
+        return process.wait(20)
+    except subprocess.TimeoutExpired:
+        process.send_signal(signal.SIGABRT)
+        process.wait(20)
+        text = log.read_text(encoding='utf-8', errors='replace')
+        raise AssertionError(f'the node did not stop:\n{text}') from None
+
+
+def environment(domain: int) -> dict[str, str]:
+    """Return the variables of a node in a domain of its own."""
+    return {
+        **os.environ,
+        'ROS_DOMAIN_ID': str(domain),
+        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
+        'PYTHONFAULTHANDLER': '1',  # SIGABRT writes where each thread is into the log
+        'PYTHONPATH': os.pathsep.join([str(REPOSITORY), os.environ.get('PYTHONPATH', '')]),
+    }
+
+
 class NodeProcess:
     """`python -m vpr_ros.node` with its log in a file."""
 
     def __init__(self, log: Path, *arguments: str, domain: int) -> None:
         self._log = log
-        environment = {
-            **os.environ,
-            'ROS_DOMAIN_ID': str(domain),
-            'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-            'PYTHONFAULTHANDLER': '1',  # SIGABRT writes where each thread is into the log
-            'PYTHONPATH': os.pathsep.join([str(REPOSITORY), os.environ.get('PYTHONPATH', '')]),
-        }
         command = [sys.executable, '-m', 'vpr_ros.node', '--ros-args', *arguments]
         with log.open('wb') as file:
             self.process = subprocess.Popen(
-                command, stdout=file, stderr=subprocess.STDOUT, env=environment
+                command, stdout=file, stderr=subprocess.STDOUT, env=environment(domain)
             )
 
     def log(self) -> str:
@@ -85,14 +104,7 @@ class NodeProcess:
 
     def stop(self, signal_number: int = signal.SIGINT) -> int:
         """Ask it to stop; returns the exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal_number)
-        try:
-            return self.process.wait(15)
-        except subprocess.TimeoutExpired:
-            self.process.send_signal(signal.SIGABRT)
-            self.process.wait(15)
-            raise AssertionError(f'the node did not stop:\n{self.log()}') from None
+        return stop_process(self.process, self._log, signal_number)
 
 
 class Client(RosClient):

@@ -11,6 +11,7 @@ FIELDS = {
     msg.PlaceMatch: {
         'place_id': 'uint64',
         'stamp': 'builtin_interfaces/Time',
+        'camera': 'string',
         'image': 'string',
         'similarity': 'float',
         'probability': 'float',

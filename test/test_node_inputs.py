@@ -317,6 +317,22 @@ def test_two_cameras_are_told_apart(start, client, front_and_left, pictures):
     assert 'jumped back' not in node.log()
 
 
+def test_a_match_names_the_camera_that_saw_the_place(start, client, front_and_left, pictures):
+    start(
+        *TWO, '-p', 'mode:=slam', '-p', 'mapping.min_age_s:=0.0', '-p', 'mapping.min_keyframes:=1'
+    )
+    front_and_left.connect()
+    for number in range(4):
+        front_and_left('front', pictures[number], 100 + number)
+        client.wait_until(lambda: client.closures, 'an answer')
+        client.closures.clear()
+    front_and_left('left', pictures[0], 110)
+    client.wait_until(lambda: client.closures, 'an answer')
+    (closure,) = client.closures
+    assert (closure.camera, closure.matches[0].camera) == ('left', 'front')
+    assert closure.matches[0].stamp.sec == 100
+
+
 def test_a_fast_camera_does_not_starve_a_slow_one(start, client, front_and_left, pictures):
     start(*TWO, '-p', 'max_rate:=10.0')
     front_and_left.connect()

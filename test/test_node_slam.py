@@ -5,7 +5,6 @@ A hand-held run (RedKitchen) with its true odometry and its camera_info; the map
 saved, checked, loaded, extended and saved again.
 """
 
-import os
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -19,7 +18,14 @@ pytest.importorskip('gtsam', reason='pip install -r requirements/slam.txt')
 
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from nav_msgs.msg import Odometry, Path
-from node_process import REPOSITORY, Client, NodeProcess, free_domain
+from node_process import (
+    REPOSITORY,
+    Client,
+    NodeProcess,
+    environment,
+    free_domain,
+    stop_process,
+)
 from real_drive import LENS, Kitchen
 from scipy.spatial.transform import Rotation
 from sensor_msgs.msg import CameraInfo
@@ -109,16 +115,10 @@ def calibration(stamp):
 
 
 def pose_graph(log, domain):
-    environment = {
-        **os.environ,
-        'ROS_DOMAIN_ID': str(domain),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'PYTHONPATH': os.pathsep.join([str(REPOSITORY), os.environ.get('PYTHONPATH', '')]),
-    }
     command = [sys.executable, '-m', 'vpr_ros.pose_graph_node', '--ros-args']
     command += ['-p', 'diagnostics_period_s:=0.2', '-p', 'update_period_s:=0.2']
     with log.open('wb') as file:
-        return subprocess.Popen(command, stdout=file, stderr=file, env=environment)
+        return subprocess.Popen(command, stdout=file, stderr=file, env=environment(domain))
 
 
 def values_of(client, name):
@@ -189,8 +189,7 @@ def run(kitchen, tmp_path_factory):
     finally:
         robot.client.close()
         code = node.stop()
-        graph.terminate()
-        graph.wait(20)
+        stop_process(graph, folder / 'graph.log')
     assert code == 0, node.log()
     assert 'Traceback' not in node.log()
     assert 'Traceback' not in (folder / 'graph.log').read_text()

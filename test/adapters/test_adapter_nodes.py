@@ -18,9 +18,9 @@ from adapters.rtabmap_stand_ins import AddLink, MapData, map_data
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from geometry_msgs.msg import PoseWithCovariance, PoseWithCovarianceStamped
 from nav_msgs.msg import Odometry
-from node_process import free_domain
-from pose_graph.drive_messages import closure_msg, environment, odometry_msg, pose_msg
-from pose_graph.drives import S, closure, pose_of, square
+from node_process import environment, free_domain, stop_process
+from pose_graph.drive_messages import closure_msg, odometry_msg, pose_msg
+from pose_graph.drives import S, closure, pose_of, seen_by, square
 from rclpy.task import Future
 from ros_client import RosClient
 from std_msgs.msg import Header
@@ -81,8 +81,7 @@ def started(tmp_path):
     for robot in robots:
         robot.close()
     for process in processes:
-        process.terminate()
-        assert process.wait(20) in (0, -9)
+        assert stop_process(process, log) in (0, -9)
     assert 'Traceback' not in log.read_text()
 
 
@@ -100,15 +99,8 @@ def refusal_of(name, *parameters):
     return done.stderr
 
 
-def seen_by_camera(made):
-    by = BASE_FROM_CAMERA
-    return type(made)(
-        made.query_stamp_ns,
-        made.match_stamp_ns,
-        made.kind,
-        inverse(by) @ made.match_from_query @ by,
-        made.covariance,
-    )
+def of_camera(made):
+    return seen_by(made, BASE_FROM_CAMERA)
 
 
 # --- closure_recorder
@@ -151,7 +143,7 @@ def test_a_g2o_file_with_odometry(started, tmp_path):
     assert robot.ask('/closure_recorder/save_g2o').message.startswith('no odometry has come')
     for i in range(len(TRUTH)):
         robot.odom.publish(odometry_msg(TRUTH, i))
-    robot.closures.publish(closure_msg(seen_by_camera(closure(TRUTH, LAP, 0))))
+    robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP, 0))))
     robot.closures.publish(closure_msg(closure(TRUTH, LAP, 1), status=LoopClosure.CANDIDATE))
     robot.spin(1.0)
     answer = robot.ask('/closure_recorder/save_g2o')
@@ -187,6 +179,7 @@ def verified_pose(robot, base, stamp_ns):
 def verdict(robot, stamp_ns, **changes):
     msg = closure_msg(closure(TRUTH, LAP, 0), **changes)
     msg.header.stamp = stamp_msg_from_ns(stamp_ns)
+    msg.map_frame_id = 'map'
     robot.closures.publish(msg)
 
 
@@ -323,11 +316,11 @@ def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
     robot.wait_until(lambda: value('odometry received') == str(len(TRUTH)), 'odometry')
     model.publish()
     right = closure(TRUTH, LAP + 9, 9)
-    robot.closures.publish(closure_msg(seen_by_camera(right)))
-    robot.closures.publish(closure_msg(seen_by_camera(closure(TRUTH, LAP + 4, 4))))  # rejected
+    robot.closures.publish(closure_msg(of_camera(right)))
+    robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP + 4, 4))))  # rejected
     for unsafe in ({'status': LoopClosure.CONSISTENT}, {'relative': False}):
-        robot.closures.publish(closure_msg(seen_by_camera(right), **unsafe))
-    direction = closure_msg(seen_by_camera(right))
+        robot.closures.publish(closure_msg(of_camera(right), **unsafe))
+    direction = closure_msg(of_camera(right))
     direction.metric = False
     robot.closures.publish(direction)
     robot.wait_until(lambda: value('closures received') == '5', 'closures')

@@ -50,7 +50,7 @@ def test_every_number_reaches_the_core():
 @pytest.mark.parametrize('given', [(1.0, 2.0), (0.0,) * 7])
 def test_a_mounting_that_is_none_is_named(given):
     with pytest.raises(ParameterError, match='body_from_camera: '):
-        _ = RecorderConfig(body_from_camera=given).base_from_camera
+        RecorderConfig(body_from_camera=given)
 
 
 def test_a_missing_mounting_is_told_where_frames_differ():

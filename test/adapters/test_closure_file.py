@@ -6,12 +6,11 @@ import os
 import resource
 import subprocess
 import sys
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from node_process import REPOSITORY
-from pose_graph.drives import closure, pose_of, square
+from pose_graph.drives import closure, pose_of, seen_by, square
 
 from vpr_ros.adapters.closure_file import COLUMNS, ClosureFile, ClosureFileError
 from vpr_ros.adapters.raw_graph import raw_graph
@@ -19,7 +18,7 @@ from vpr_ros.pose_graph.closure import Kind
 from vpr_ros.pose_graph.export import write_g2o
 from vpr_ros.pose_graph.odometry import OdometryNoise, OdometryTrack
 from vpr_ros.pose_graph.optimizer import ClosureNoise
-from vpr_ros.pose_graph.transforms import inverse, transform
+from vpr_ros.pose_graph.transforms import transform
 
 TRUTH, DRIFTED = square(), square(turn_error=0.02)
 LAP = len(TRUTH) // 2
@@ -132,12 +131,11 @@ def track(run):
 
 def made(run, closures, **changes):
     given = {'distance_m': 1.0, 'angle_rad': 0.3, 'max_gap_s': 0.6, **changes}
-    return raw_graph(track(run), closures, BASE_FROM_CAMERA, ClosureNoise(), **given)
+    return raw_graph(track(run), closures, ClosureNoise(), **given)
 
 
 def of_camera(found):
-    by = BASE_FROM_CAMERA
-    return replace(found, match_from_query=inverse(by) @ found.match_from_query @ by)
+    return seen_by(found, BASE_FROM_CAMERA)
 
 
 def test_the_graph_is_that_of_odometry_and_closures():
@@ -164,7 +162,6 @@ def test_what_cannot_be_placed_is_counted():
     empty = raw_graph(
         OdometryTrack(OdometryNoise()),
         [inside],
-        BASE_FROM_CAMERA,
         ClosureNoise(),
         distance_m=1,
         angle_rad=1,

@@ -2,6 +2,7 @@
 """Closures to links of RTAB-Map: ids by stamps, the way to the nodes, bases, information."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import pytest
 pytest.importorskip('geometry_msgs')
 
 from adapters.rtabmap_stand_ins import AddLink, MapData, map_data
-from pose_graph.drives import S, closure, drive, pose_of, square
+from pose_graph.drives import S, closure, drive, pose_of, seen_by, square
 
 from vpr_ros.adapters.rtabmap import Fate, LinkConfig, LinkMaker
 from vpr_ros.adapters.rtabmap_messages import (
@@ -44,19 +45,11 @@ def seconds(index):
 
 
 def of_camera(made):
-    """The same closure as the camera sees it."""
-    by = BASE_FROM_CAMERA
-    return Closure(
-        made.query_stamp_ns,
-        made.match_stamp_ns,
-        made.kind,
-        inverse(by) @ made.match_from_query @ by,
-        made.covariance,
-    )
+    return seen_by(made, BASE_FROM_CAMERA)
 
 
-def maker(config=None, *, run=TRUTH, nodes=(), base_from_camera=BASE_FROM_CAMERA, **graph):
-    found = LinkMaker(config or LinkConfig(), base_from_camera)
+def maker(config=None, *, run=TRUTH, nodes=(), **graph):
+    found = LinkMaker(config or LinkConfig())
     if run is not None:
         drive(found, run)
     see_map_data(found, map_data([(i + 1, seconds(i)) for i in nodes], **graph))
@@ -84,9 +77,10 @@ def test_a_closure_between_nodes_is_the_way_between_the_bases():
 
 
 def test_the_mounting_matters():
-    links = maker(EXACT, nodes=[0, LAP], base_from_camera=np.eye(4))
+    links = maker(EXACT, nodes=[0, LAP])
     off = transform(np.array([0.2, 0.3, 0.1]), np.array([0, 0, np.sin(0.1), np.cos(0.1)]))
-    links.add_closure(of_camera(closure(TRUTH, LAP, 0, wrong=off)))
+    made = of_camera(closure(TRUTH, LAP, 0, wrong=off))
+    links.add_closure(replace(made, base_from_match=np.eye(4), base_from_query=np.eye(4)))
     ends = [pose_of(TRUTH, i) for i in (0, LAP)]
     assert np.abs(only(links).link.from_to - inverse(ends[0]) @ ends[1] @ off).max() > 0.05
 

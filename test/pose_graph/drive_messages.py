@@ -1,27 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Messages of the small runs, and where a node under test lives."""
 
-import os
-
 from geometry_msgs.msg import Point, Pose, PoseWithCovariance, Quaternion
 from nav_msgs.msg import Odometry
-from node_process import REPOSITORY
 from pose_graph.drives import pose_of
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure, PlaceMatch
 
 from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.pose_graph.closure import Kind
 from vpr_ros.pose_graph.transforms import quaternion_xyzw
-
-
-def environment(domain):
-    path = os.pathsep.join([str(REPOSITORY), os.environ.get('PYTHONPATH', '')])
-    return {
-        **os.environ,
-        'ROS_DOMAIN_ID': str(domain),
-        'ROS_AUTOMATIC_DISCOVERY_RANGE': 'LOCALHOST',
-        'PYTHONPATH': path,
-    }
 
 
 def pose_msg(matrix):
@@ -37,14 +25,16 @@ def odometry_msg(run, i):
     return msg
 
 
-def closure_msg(made, *, status=LoopClosure.VERIFIED, relative=True):
+def closure_msg(made, *, status=LoopClosure.VERIFIED, relative=True, cameras=('', '')):
+    """Return a closure's message; `cameras`: of the match and of the query."""
     header = Header(stamp=stamp_msg_from_ns(made.query_stamp_ns), frame_id='camera_optical')
     return LoopClosure(
         header=header,
-        matches=[PlaceMatch(stamp=stamp_msg_from_ns(made.match_stamp_ns))],
+        camera=cameras[1],
+        matches=[PlaceMatch(stamp=stamp_msg_from_ns(made.match_stamp_ns), camera=cameras[0])],
         status=status,
         has_relative_pose=relative,
-        metric=True,
+        metric=made.kind is Kind.METRIC,
         match_from_query=PoseWithCovariance(
             pose=pose_msg(made.match_from_query), covariance=made.covariance.ravel()
         ),

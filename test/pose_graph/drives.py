@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small runs and closures for the tests of the pose graph."""
 
+from dataclasses import replace
+
 import numpy as np
 
 from vpr_ros.pose_graph.closure import Closure, Kind
@@ -48,6 +50,17 @@ def closure(run: Trajectory, query: int, match: int, *, kind=Kind.METRIC, wrong=
         measured[:3, 3] /= np.linalg.norm(measured[:3, 3])
     stamps = int(run.stamps_ns[query]), int(run.stamps_ns[match])
     return Closure(*stamps, kind, measured, TIGHT)
+
+
+def seen_by(made: Closure, match: np.ndarray, query: np.ndarray | None = None) -> Closure:
+    """Turn a closure between bodies into that of cameras mounted there (None: the same one)."""
+    query = match if query is None else query
+    return replace(
+        made,
+        match_from_query=inverse(match) @ made.match_from_query @ query,
+        base_from_match=match,
+        base_from_query=query,
+    )
 
 
 def rms_m(truth: Trajectory, found: Trajectory) -> float:

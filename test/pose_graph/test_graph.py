@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from pose_graph.drives import UPRIGHT, S, closure, drive, pose_of, rms_m, square
+from pose_graph.drives import UPRIGHT, S, closure, drive, pose_of, rms_m, seen_by, square
 
 from vpr_ros.pose_graph.closure import Closure, Kind, Outcome
 from vpr_ros.pose_graph.graph import PoseGraph, PoseGraphConfig
@@ -22,6 +22,9 @@ TURN_ERROR = 0.02  # rad at every corner: after two laps the run ends 0.6 m off
 TRUTH = square()
 DRIFTED = square(turn_error=TURN_ERROR)
 LAP = len(TRUTH) // 2
+# Where cameras sit on the body.
+AHEAD = transform(np.array([0.0, 0.0, 0.5]), np.array([-0.5, 0.5, -0.5, 0.5]))
+LEFT = transform(np.array([1.0, 0.2, 0.5]), np.array([1.0, 0.0, 0.0, -1.0]) / np.sqrt(2))
 
 
 def outcomes(graph):
@@ -122,16 +125,36 @@ def test_the_first_odometry_pose_need_not_be_zero():
 
 def test_the_camera_may_sit_anywhere_on_the_body():
     """Camera closures of a camera looking left, one metre ahead, correct the body's path."""
-    base_from_camera = transform(np.array([1.0, 0.2, 0.5]), np.array([0.5, -0.5, 0.5, -0.5]))
-    graph = PoseGraph(base_from_camera=base_from_camera)
+    graph = PoseGraph()
     drive(graph, DRIFTED)
     for i in range(0, LAP, 4):
-        of_base = closure(TRUTH, LAP + i, i)
-        seen = inverse(base_from_camera) @ of_base.match_from_query @ base_from_camera
-        graph.add_closure(replace(of_base, match_from_query=seen))
+        graph.add_closure(seen_by(closure(TRUTH, LAP + i, i), LEFT))
     graph.update()
     assert set(outcomes(graph).values()) == {Outcome.ACCEPTED}
     assert rms_m(TRUTH, graph.trajectory()) < 0.3 * rms_m(TRUTH, graph.odometry())
+
+
+@pytest.mark.parametrize('kind', [Kind.METRIC, Kind.DIRECTION])
+def test_one_camera_may_recognise_what_another_saw(kind):
+    """The one looks ahead, the other, a metre off, to the left."""
+    graphs = []
+    for mounted in ((AHEAD, LEFT), (AHEAD, AHEAD)):  # as it is, and as if one camera saw both
+        graph = PoseGraph()
+        drive(graph, DRIFTED)
+        for i in range(0, LAP, 4):
+            made = seen_by(closure(TRUTH, LAP + i, i), AHEAD, LEFT)
+            if kind is Kind.DIRECTION:
+                made.match_from_query[:3, 3] /= np.linalg.norm(made.match_from_query[:3, 3])
+            by_match, by_query = mounted
+            said = replace(made, kind=kind, base_from_match=by_match, base_from_query=by_query)
+            graph.add_closure(said)
+        graph.update()
+        graphs.append(graph)
+    right, wrong = graphs
+    assert set(outcomes(right).values()) == {Outcome.ACCEPTED}
+    share = 0.3 if kind is Kind.METRIC else 0.6
+    assert rms_m(TRUTH, right.trajectory()) < share * rms_m(TRUTH, right.odometry())
+    assert rms_m(TRUTH, wrong.trajectory()) > 2 * rms_m(TRUTH, right.trajectory())
 
 
 # --- what is believed

@@ -15,9 +15,9 @@ pytest.importorskip('gtsam', reason='pip install -r requirements/slam.txt')
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
-from node_process import REPOSITORY, free_domain
-from pose_graph.drive_messages import closure_msg, environment, odometry_msg
-from pose_graph.drives import closure, rms_m, square
+from node_process import REPOSITORY, environment, free_domain, stop_process
+from pose_graph.drive_messages import closure_msg, odometry_msg
+from pose_graph.drives import closure, rms_m, seen_by, square
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from ros_client import RosClient
 from std_srvs.srv import Trigger
@@ -25,12 +25,15 @@ from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.conversions import stamp_ns_from_msg
 from vpr_ros.pose_files import read_poses
+from vpr_ros.pose_graph.closure import Kind
 from vpr_ros.pose_graph.transforms import quaternion_xyzw, transform
 from vpr_ros.poses import Trajectory
 
 pytestmark = pytest.mark.ros
 TRUTH, DRIFTED = square(), square(turn_error=0.02)
 LAP = len(TRUTH) // 2
+AHEAD = (0.5, 0.0, 1.0, -0.5, 0.5, -0.5, 0.5)
+LEFT = (0.0, 0.3, 1.0, 0.7071067811865476, 0.0, 0.0, -0.7071067811865476)
 COMMAND = [sys.executable, '-m', 'vpr_ros.pose_graph_node', '--ros-args']
 
 
@@ -95,8 +98,7 @@ def started(tmp_path):
     for robot in robots:
         robot.close()
     for process in processes:
-        process.terminate()
-        assert process.wait(20) == 0
+        assert stop_process(process, tmp_path / 'node.log') == 0
     assert 'Traceback' not in (tmp_path / 'node.log').read_text()
 
 
@@ -120,7 +122,8 @@ def last_path(robot):
 
 
 def test_drift_goes_away_and_wrong_closures_come_back_with_a_reason(started, tmp_path):
-    robot, log = started(f'save_folder:={tmp_path / "parent" / "run"}')
+    # The run may come in pieces: the first closure must wait for all of its 32 seconds.
+    robot, log = started(f'save_folder:={tmp_path / "parent" / "run"}', 'closure_wait_s:=60.0')
     assert 'no odometry on /odom: nothing has come yet' in robot.statuses['pose_graph: input'][1]
     robot.closures.publish(closure_msg(closure(TRUTH, LAP, 0)))  # before any odometry
     robot.drive(DRIFTED)
@@ -183,6 +186,29 @@ def test_places_without_a_pose_are_used_when_asked(started):
     made = closure(TRUTH, LAP, 0)
     robot.closures.publish(closure_msg(made, status=LoopClosure.CANDIDATE, relative=False))
     robot.wait_until(lambda: robot.value('accepted') == '1', 'the place')
+
+
+def test_what_one_camera_recognises_of_another_counts_by_both_mountings(started):
+    numbers = [*AHEAD, *LEFT]
+    robot, log = started('cameras:=[front, left]', f'body_from_camera:={numbers}')
+    front, left = (transform(np.array(m[:3]), np.array(m[3:])) for m in (AHEAD, LEFT))
+    robot.drive(DRIFTED)
+    for i in range(0, LAP, 4):
+        seen = seen_by(closure(TRUTH, LAP + i, i), front, left)
+        robot.closures.publish(closure_msg(seen, cameras=('front', 'left')))
+    robot.closures.publish(closure_msg(closure(TRUTH, LAP, 0), cameras=('front', 'rear')))
+    robot.wait_until(lambda: robot.value('accepted') == str(LAP // 4), 'the closures')
+    robot.wait_until(lambda: robot.value('not used, unknown camera') == '1', 'the unknown camera')
+    assert "where camera 'rear' sits is not known, only 'front', 'left'" in log.read_text()
+    assert rms_m(TRUTH, last_path(robot)) < 0.3 * rms_m(TRUTH, DRIFTED)
+
+
+def test_a_direction_without_a_length_is_one_in_the_graph_too(started):
+    """Taken for metres, a direction of a closure that is 2.8 m long would be refused."""
+    robot, _ = started('odom_translation_noise:=0.01', 'odom_rotation_noise:=0.01')
+    robot.drive(TRUTH)
+    robot.closures.publish(closure_msg(closure(TRUTH, LAP + 12, 4, kind=Kind.DIRECTION)))
+    robot.wait_until(lambda: robot.value('accepted') == '1', 'the direction')
 
 
 def test_odometry_of_another_reliability_is_named(started):

@@ -17,7 +17,15 @@ COVARIANCE = tuple(
 )
 COLUMNS = (
     *('query_stamp', 'match_stamp', 'status', 'reason', 'camera', 'query_frame', 'map_frame'),
-    *('query_id', 'place_id', 'match_image', 'similarity', 'probability', 'consistent_count'),
+    *(
+        'query_id',
+        'place_id',
+        'match_camera',
+        'match_image',
+        'similarity',
+        'probability',
+        'consistent_count',
+    ),
     *('num_correspondences', 'num_inliers', 'kind', 'x', 'y', 'z', 'qx', 'qy', 'qz', 'qw'),
     *COVARIANCE,
 )

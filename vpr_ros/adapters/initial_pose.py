@@ -14,6 +14,7 @@ from vpr_ros.poses import NS_PER_S
 
 _KEPT = 200
 _AHEAD_S = 0.1
+_Key = tuple[int, str]  # stamp in ns, frame of the map
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,71 +36,65 @@ class MapPose:
 
 
 class VerifiedPoses:
-    """Keeps poses whose picture was verified: what comes on two topics meets by its stamp."""
+    """Keeps poses whose picture was verified: what comes on two topics meets by stamp and map."""
 
-    def __init__(self, camera: str) -> None:
-        """Serve one camera; '' where the closures name none."""
-        self._camera = camera
-        self._poses: OrderedDict[int, list[MapPose]] = OrderedDict()
-        self._verified: OrderedDict[int, set[str]] = OrderedDict()
+    def __init__(self) -> None:
+        """Begin without a pose."""
+        self._poses: OrderedDict[_Key, list[MapPose]] = OrderedDict()
+        self._cameras: OrderedDict[_Key, set[str]] = OrderedDict()
 
     def clear(self) -> None:
         """Forget everything: the clock was set back."""
         self._poses.clear()
-        self._verified.clear()
+        self._cameras.clear()
 
     def add_pose(self, pose: MapPose) -> None:
         """Take over any pose."""
-        self._poses.setdefault(pose.stamp_ns, []).append(pose)
+        self._poses.setdefault((pose.stamp_ns, pose.frame_id), []).append(pose)
         _trim(self._poses)
 
-    def add_verified(self, stamp_ns: int, camera: str) -> None:
-        """Take over that the picture of this stamp was verified with a metric pose."""
-        self._verified.setdefault(stamp_ns, set()).add(camera)
-        _trim(self._verified)
+    def add_verified(self, stamp_ns: int, frame_id: str, camera: str) -> None:
+        """Take over that the picture was verified, with a metric pose in this map."""
+        self._cameras.setdefault((stamp_ns, frame_id), set()).add(camera)
+        _trim(self._cameras)
 
-    def newest(self, now_ns: int, max_age_s: float) -> tuple[MapPose | None, str]:
-        """Return the newest verified pose, or None and why there is none to send."""
-        stamps = self._poses.keys() & self._verified.keys()
-        if not stamps:
-            if not self._verified:
+    def newest(self, now_ns: int, max_age_s: float) -> tuple[tuple[MapPose, str] | None, str]:
+        """Return the newest verified pose and its camera, or None and why none is to be sent."""
+        keys = self._poses.keys() & self._cameras.keys()
+        if not keys:
+            if not self._cameras:
                 return None, 'no picture was verified with a metric pose yet'
             return None, 'pictures were verified, but their poses do not come: is ~/pose remapped?'
-        stamp_ns = max(stamps)
-        fault = self._fault(stamp_ns, (now_ns - stamp_ns) / NS_PER_S, max_age_s)
-        return (None, fault) if fault else (self._poses[stamp_ns][0], '')
+        key = max(keys)
+        poses, cameras = self._poses[key], self._cameras[key]
+        fault = _age_fault((now_ns - key[0]) / NS_PER_S, max_age_s) or _fault(poses, cameras)
+        return (None, fault) if fault else ((poses[0], next(iter(cameras))), '')
 
-    def _fault(self, stamp_ns: int, age_s: float, max_age_s: float) -> str:
-        """Say why the pose of a stamp must not be sent, '' if it may."""
-        if age_s > max_age_s:
-            return (
-                f'the newest verified pose is {age_s:.1f} s old, more than max_age_s '
-                f'{max_age_s:g}: the robot may be elsewhere by now'
-            )
-        if age_s < -_AHEAD_S:
-            return (
-                f'the newest verified pose is {-age_s:.1f} s ahead of the clock of this node: '
-                'set use_sim_time as the localizer has it'
-            )
-        if fault := self._camera_fault(self._verified[stamp_ns]):
-            return fault
-        poses = self._poses[stamp_ns]
-        if len(poses) > 1:
-            return (
-                'several cameras gave poses of the same stamp, and a pose does not say of which '
-                'camera it is: let one camera alone localise'
-            )
-        numbers = np.concatenate([poses[0].map_from_body.ravel(), poses[0].covariance.ravel()])
-        return '' if np.isfinite(numbers).all() else 'the newest verified pose is not finite'
 
-    def _camera_fault(self, cameras: set[str]) -> str:
-        if cameras == {self._camera}:
-            return ''
-        names = ', '.join(repr(name) for name in sorted(cameras))
+def _age_fault(age_s: float, max_age_s: float) -> str:
+    """Say why a pose of this age must not be sent, '' if it may."""
+    if age_s > max_age_s:
         return (
-            f'the newest verified picture is of camera {names}, and the parameters camera_* are '
-            f'of camera {self._camera!r}: set the parameter camera'
+            f'the newest verified pose is {age_s:.1f} s old, more than max_age_s '
+            f'{max_age_s:g}: the robot may be elsewhere by now'
         )
+    if age_s < -_AHEAD_S:
+        return (
+            f'the newest verified pose is {-age_s:.1f} s ahead of the clock of this node: '
+            'set use_sim_time as the localizer has it'
+        )
+    return ''
+
+
+def _fault(poses: list[MapPose], cameras: set[str]) -> str:
+    """Say why what came with one stamp must not be sent, '' if it may."""
+    if len(poses) > 1 or len(cameras) > 1:
+        return (
+            'several cameras gave poses of the same stamp, and a pose does not say of which '
+            'camera it is: ask again, or let one camera alone localise'
+        )
+    numbers = np.concatenate([poses[0].map_from_body.ravel(), poses[0].covariance.ravel()])
+    return '' if np.isfinite(numbers).all() else 'the newest verified pose is not finite'
 
 
 def of_base(pose: MapPose, base_from_camera: np.ndarray) -> MapPose:
@@ -119,6 +114,6 @@ def of_base(pose: MapPose, base_from_camera: np.ndarray) -> MapPose:
     )
 
 
-def _trim(store: OrderedDict[int, Any]) -> None:
+def _trim(store: OrderedDict[_Key, Any]) -> None:
     while len(store) > _KEPT:
         store.popitem(last=False)

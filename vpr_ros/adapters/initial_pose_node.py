@@ -12,11 +12,12 @@ from rclpy.node import Node
 from std_srvs.srv import Trigger
 from vpr_msgs.msg import LoopClosure
 
-from vpr_ros.adapters.initial_pose import VerifiedPoses, of_base
+from vpr_ros.adapters.initial_pose import MapPose, VerifiedPoses, of_base
 from vpr_ros.adapters.messages import map_pose, pose_msg, why_not_metric
 from vpr_ros.adapters.parameters import PARAMETERS, InitialPoseConfig
 from vpr_ros.conversions import stamp_ns_from_msg
 from vpr_ros.node.declared import config_of, declare
+from vpr_ros.node.mounting import Mountings, UnknownCameraError
 from vpr_ros.node.running import run_node
 
 _BACKWARD = Duration(seconds=-0.1)
@@ -35,8 +36,8 @@ class InitialPose(Node):
         self._config: InitialPoseConfig = config_of(
             InitialPoseConfig, declare(self, PARAMETERS['initial_pose'])
         )
-        self._base_from_camera = self._config.base_from_camera
-        self._poses = VerifiedPoses(self._config.camera)
+        self._mountings = Mountings(self._config)
+        self._poses = VerifiedPoses()
         self._publisher = self.create_publisher(PoseWithCovarianceStamped, 'initialpose', 1)
         self.create_subscription(PoseWithCovarianceStamped, 'localizer/pose', self._on_pose, 100)
         self.create_subscription(LoopClosure, 'localizer/loop_closures', self._on_closure, 100)
@@ -62,16 +63,21 @@ class InitialPose(Node):
 
     def _on_closure(self, msg: LoopClosure) -> None:
         if not why_not_metric(msg):
-            self._poses.add_verified(stamp_ns_from_msg(msg.header.stamp), msg.camera)
+            stamp_ns = stamp_ns_from_msg(msg.header.stamp)
+            self._poses.add_verified(stamp_ns, msg.map_frame_id, msg.camera)
 
     def _on_send(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
         now_ns = self.get_clock().now().nanoseconds
-        pose, why = self._poses.newest(now_ns, self._config.max_age_s)
+        found, why = self._poses.newest(now_ns, self._config.max_age_s)
+        pose = None
+        if found is not None:
+            try:
+                pose = self._of_body(*found)
+            except UnknownCameraError as error:
+                why = str(error)
         if pose is not None and not self._publisher.get_subscription_count():
             why = f'nobody listens to {self._publisher.topic_name}: is AMCL running?'
         elif pose is not None:
-            if self._config.map_poses_of == 'camera':
-                pose = of_base(pose, self._base_from_camera)
             self._publisher.publish(pose_msg(pose))
             x, y, z = pose.map_from_body[:3, 3]
             response.success = True
@@ -86,6 +92,11 @@ class InitialPose(Node):
         else:
             self.get_logger().warning(response.message)
         return response
+
+    def _of_body(self, pose: MapPose, camera: str) -> MapPose:
+        if self._config.map_poses_of == 'body':
+            return pose
+        return of_base(pose, self._mountings.of(camera))
 
 
 def main(args: list[str] | None = None) -> int:

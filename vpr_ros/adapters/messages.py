@@ -78,7 +78,7 @@ def closure_row(msg: LoopClosure) -> list[str]:
         _STATUS.get(msg.status, str(msg.status)),
         *(msg.reason, msg.camera, msg.header.frame_id, msg.map_frame_id),
         str(msg.query_id),
-        *(_match_cells(match) if match is not None else [''] * 4),
+        *(_match_cells(match) if match is not None else [''] * 5),
         *(str(msg.consistent_count), str(msg.num_correspondences), str(msg.num_inliers)),
         *_pose_cells(msg),
     ]
@@ -86,7 +86,7 @@ def closure_row(msg: LoopClosure) -> list[str]:
 
 def _match_cells(match: Any) -> list[str]:
     numbers = (f'{match.similarity:.6g}', f'{match.probability:.6g}')
-    return [str(match.place_id), match.image, *numbers]
+    return [str(match.place_id), match.camera, match.image, *numbers]
 
 
 def _pose_cells(msg: LoopClosure) -> list[str]:

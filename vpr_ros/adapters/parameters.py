@@ -11,61 +11,10 @@ from dataclasses import dataclass
 
 from vpr_ros.adapters.rtabmap import LinkConfig
 from vpr_ros.node.declared import markdown_table, of_fields
-from vpr_ros.node.mounting import MountedCamera
+from vpr_ros.node.mounting import MountedCameras
 from vpr_ros.pose_graph.graph import PoseGraphConfig
-from vpr_ros.pose_graph.odometry import OdometryNoise
-from vpr_ros.pose_graph.optimizer import ClosureNoise
+from vpr_ros.pose_graph_node.inputs import OdometryAndClosures
 from vpr_ros.settings import setting
-
-_NOISE = (0.0, 100.0)
-_FLOOR = (1e-4, 100.0)
-
-
-@dataclass(frozen=True)
-class OdometryAndClosures(MountedCamera):
-    """What an adapter needs that uses odometry and closures."""
-
-    odom_reliability: str = setting(
-        'reliable',
-        'QoS reliability of the odometry; best_effort for publishers that offer no more',
-        choices=('reliable', 'best_effort'),
-    )
-    max_odom_gap_s: float = setting(
-        LinkConfig.max_odom_gap_s,
-        'Seconds between two odometry poses within which a picture is still placed',
-        range=(0.001, 60.0),
-    )
-    odom_translation_noise: float = setting(
-        OdometryNoise.translation, 'Error of odometry after one metre, m', range=_NOISE
-    )
-    odom_rotation_noise: float = setting(
-        OdometryNoise.rotation, 'Error of odometry after one metre, rad', range=_NOISE
-    )
-    odom_turn_noise: float = setting(
-        OdometryNoise.turn, 'Error of odometry after turning by 1 rad, rad', range=_NOISE
-    )
-    closure_translation_noise: float = setting(
-        ClosureNoise.translation, 'Added to what closures say of themselves, m', range=_FLOOR
-    )
-    closure_rotation_noise: float = setting(
-        ClosureNoise.rotation, 'Added to what closures say of themselves, rad', range=_FLOOR
-    )
-
-    @property
-    def odometry_noise(self) -> OdometryNoise:
-        """The same for the core."""
-        return OdometryNoise(
-            translation=self.odom_translation_noise,
-            rotation=self.odom_rotation_noise,
-            turn=self.odom_turn_noise,
-        )
-
-    @property
-    def closure_noise(self) -> ClosureNoise:
-        """The same for the core."""
-        return ClosureNoise(
-            translation=self.closure_translation_noise, rotation=self.closure_rotation_noise
-        )
 
 
 @dataclass(frozen=True)
@@ -99,7 +48,7 @@ class RtabmapConfig(OdometryAndClosures):
 
 
 @dataclass(frozen=True)
-class InitialPoseConfig(MountedCamera):
+class InitialPoseConfig(MountedCameras):
     """Parameters of `initial_pose`."""
 
     map_poses_of: str = setting(
@@ -107,9 +56,6 @@ class InitialPoseConfig(MountedCamera):
         "What the poses of the localizer's map are of: the camera, or the body (a map from "
         'odometry or a pose topic), which needs no moving',
         choices=('camera', 'body'),
-    )
-    camera: str = setting(
-        '', 'Name of the camera that body_from_camera is of; empty where there is but one'
     )
     max_age_s: float = setting(
         2.0, 'Seconds by which the newest verified pose may be old', range=(0.0, 3600.0)

@@ -10,8 +10,8 @@ import numpy as np
 from vpr_ros.pose_graph.closure import Closure, Kind
 from vpr_ros.pose_graph.export import GraphEdge
 from vpr_ros.pose_graph.odometry import OdometryPose, OdometryTrack
-from vpr_ros.pose_graph.optimizer import ClosureNoise, edge_covariance
-from vpr_ros.pose_graph.transforms import difference, inverse, moved_covariance, transform
+from vpr_ros.pose_graph.optimizer import ClosureNoise, between_bases
+from vpr_ros.pose_graph.transforms import difference, inverse, transform
 
 _LEAST = 1e-10
 
@@ -19,7 +19,6 @@ _LEAST = 1e-10
 def raw_graph(
     track: OdometryTrack,
     closures: Sequence[Closure],
-    base_from_camera: np.ndarray,
     noise: ClosureNoise,
     *,
     distance_m: float,
@@ -31,7 +30,6 @@ def raw_graph(
     Args:
         track: The odometry.
         closures: Any; only metric ones that lie in the odometry become edges.
-        base_from_camera: (4, 4).
         noise: Added to the closures.
         distance_m: A vertex after so many metres,
         angle_rad: or so much turn.
@@ -50,11 +48,9 @@ def raw_graph(
     vertices = np.array([transform(p.position, p.orientation_xyzw) for p in poses])
     edges = [_step(i, poses, vertices) for i in range(len(poses) - 1)]
     number = {stamp_ns: i for i, stamp_ns in enumerate(stamps)}
-    by = base_from_camera
     for closure in used:
-        covariance = moved_covariance(by, edge_covariance(closure, noise))
         ids = number[closure.match_stamp_ns], number[closure.query_stamp_ns]
-        edges.append((*ids, by @ closure.match_from_query @ inverse(by), covariance))
+        edges.append((*ids, *between_bases(closure, noise)))
     return vertices, edges, len(closures) - len(used)
 
 

@@ -18,6 +18,7 @@ from vpr_ros.adapters.parameters import PARAMETERS, RecorderConfig
 from vpr_ros.adapters.raw_graph import raw_graph
 from vpr_ros.conversions import stamp_ns_from_msg
 from vpr_ros.node.declared import ParameterError, config_of, declare
+from vpr_ros.node.mounting import Mountings
 from vpr_ros.node.running import run_node
 from vpr_ros.pose_graph.closure import Closure
 from vpr_ros.pose_graph.export import write_g2o
@@ -45,7 +46,7 @@ class ClosureRecorder(Node):
         )
         if not self._config.file:
             raise ParameterError('file is not set: start with -p file:=closures.csv')
-        self._base_from_camera = self._config.base_from_camera
+        self._mountings = Mountings(self._config)
         self._file = ClosureFile(Path(self._config.file))
         if self._file.num_cut:
             self.get_logger().warning(
@@ -83,9 +84,9 @@ class ClosureRecorder(Node):
             self.get_logger().error(f'a closure was not written: {error}')
         if not why_not_metric(msg):
             try:
-                self._closures.append(closure_from_msg(msg))
+                self._closures.append(closure_from_msg(msg, self._mountings))
             except ValueError as error:
-                self.get_logger().warning(f'not for the g2o file, its pose is none: {error}')
+                self.get_logger().warning(f'a closure is not for the g2o file: {error}')
 
     def _on_odometry(self, msg: Odometry) -> None:
         stamp_ns = stamp_ns_from_msg(msg.header.stamp)
@@ -113,7 +114,6 @@ class ClosureRecorder(Node):
         vertices, edges, num_left_out = raw_graph(
             self._track,
             self._closures,
-            self._base_from_camera,
             config.closure_noise,
             distance_m=config.keyframe_distance_m,
             angle_rad=config.keyframe_angle_rad,

@@ -16,7 +16,7 @@ import numpy as np
 
 from vpr_ros.pose_graph.closure import Closure, Kind
 from vpr_ros.pose_graph.odometry import OdometryNoise, OdometryPose, OdometryTrack
-from vpr_ros.pose_graph.optimizer import ClosureNoise, edge_covariance
+from vpr_ros.pose_graph.optimizer import ClosureNoise, between_bases
 from vpr_ros.pose_graph.transforms import inverse, moved_covariance, transform
 from vpr_ros.poses import NS_PER_S
 
@@ -94,10 +94,9 @@ class LinkMaker:
         num_resets: How often the odometry's stamps jumped back.
     """
 
-    def __init__(self, config: LinkConfig, base_from_camera: np.ndarray) -> None:
-        """Begin without a node; `base_from_camera` (4, 4)."""
+    def __init__(self, config: LinkConfig) -> None:
+        """Begin without a node."""
         self._config = config
-        self._base_from_camera = base_from_camera
         self.num_resets = 0
         self._clear()
 
@@ -265,9 +264,7 @@ class LinkMaker:
 
     def _link(self, closure: Closure, match: _Placed, query: _Placed) -> MapLink:
         """Chain node, match, query, node; all covariances in the frame of the last node."""
-        by = self._base_from_camera
-        bases = by @ closure.match_from_query @ inverse(by)
-        of_bases = moved_covariance(by, edge_covariance(closure, self._config.closure))
+        bases, of_bases = between_bases(closure, self._config.closure)
         node_from_query = query.node_from_picture
         node_from_match = node_from_query @ inverse(bases)
         covariance = (

@@ -24,6 +24,7 @@ from vpr_ros.adapters.rtabmap_messages import (
 )
 from vpr_ros.conversions import stamp_ns_from_msg
 from vpr_ros.node.declared import config_of, declare
+from vpr_ros.node.mounting import Mountings, UnknownCameraError
 from vpr_ros.node.running import run_node
 from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays
 
@@ -46,7 +47,8 @@ class RtabmapLinks(Node):
         )
         map_data, add_link = require_rtabmap_msgs()
         self._service = add_link
-        self._maker = LinkMaker(self._config.links, self._config.base_from_camera)
+        self._maker = LinkMaker(self._config.links)
+        self._mountings = Mountings(self._config)
         self._received: Counter[str] = Counter()
         self._fates: Counter[str] = Counter()
         self._queue: deque[Report] = deque()
@@ -99,7 +101,10 @@ class RtabmapLinks(Node):
             self._warned = True
             self.get_logger().warning(warning)
         try:
-            self._maker.add_closure(closure_from_msg(msg))
+            self._maker.add_closure(closure_from_msg(msg, self._mountings))
+        except UnknownCameraError as error:
+            self._fates['not used, unknown camera'] += 1
+            self.get_logger().warning(str(error), once=True)
         except ValueError as error:
             self._fates['not used, malformed'] += 1
             self.get_logger().warning(f'a closure whose pose is none is left out: {error}')

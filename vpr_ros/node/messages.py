@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
@@ -28,13 +29,16 @@ from vpr_ros.retrieval_pose import PoseEstimate
 _NOT_ESTIMATED = 1e9 * np.eye(6)
 
 
-def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -> LoopClosure:
+def loop_closure(
+    answer: Answer, header: Header, *, camera: str, cameras: Sequence[str], age_s: float
+) -> LoopClosure:
     """Make ~/loop_closures.
 
     Args:
         answer: What was found.
         header: Stamp and frame of the query picture.
         camera: Name of the camera.
+        cameras: Names of all cameras, by number.
         age_s: From the picture's stamp to now, seconds.
     """
     found, relative = answer.recognition, answer.recognition.relative_pose
@@ -43,7 +47,7 @@ def loop_closure(answer: Answer, header: Header, *, camera: str, age_s: float) -
         camera=camera,
         query_id=found.query_id,
         map_frame_id=answer.map_frame_id,
-        matches=[_place_match(match) for match in found.matches],
+        matches=[_place_match(match, cameras) for match in found.matches],
         status=int(found.status),
         reason=found.reason,
         has_relative_pose=relative is not None,
@@ -98,10 +102,11 @@ def _relative_pose(relative: RelativePose | None) -> PoseWithCovariance:
     )
 
 
-def _place_match(match: Match) -> PlaceMatch:
+def _place_match(match: Match, cameras: Sequence[str]) -> PlaceMatch:
     return PlaceMatch(
         place_id=match.place_id,
         stamp=stamp_msg_from_ns(match.stamp_ns),
+        camera=cameras[match.camera] if match.camera < len(cameras) else '',
         image=match.image,
         similarity=match.similarity,
         probability=match.probability,

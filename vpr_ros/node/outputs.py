@@ -71,7 +71,9 @@ class Outputs:
         """
         for answer in answers:
             camera = self._cameras[answer.recognition.camera]
-            closure = messages.loop_closure(answer, header, camera=camera, age_s=age_s)
+            closure = messages.loop_closure(
+                answer, header, camera=camera, cameras=self._cameras, age_s=age_s
+            )
             self._loop_closures.publish(closure)
         answer = answers[0]
         found = answer.recognition
@@ -92,7 +94,9 @@ class Outputs:
         It has the name of the camera only where there is but one.
         """
         camera = self._cameras[0] if len(self._cameras) == 1 else ''
-        return messages.loop_closure(answer, header, camera=camera, age_s=age_s)
+        return messages.loop_closure(
+            answer, header, camera=camera, cameras=self._cameras, age_s=age_s
+        )
 
     def publish_map_info(self, engine: Engine, stamp: Time) -> MapInfo:
         """Publish which map is in use, and return the message.

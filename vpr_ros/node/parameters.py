@@ -18,9 +18,9 @@ import numpy as np
 from vpr_ros.extractor import DEVICES
 from vpr_ros.node import declared
 from vpr_ros.node.declared import ParameterError, of_fields
+from vpr_ros.node.mounting import mountings_of
 from vpr_ros.odometry import MAX_GAP_S, MAX_SPEED
 from vpr_ros.online_map import MappingConfig
-from vpr_ros.poses import POSE_NUMBERS, matrix_of_pose
 from vpr_ros.recognizer import RecognizerConfig
 from vpr_ros.settings import setting
 from vpr_ros.verification.features import DEFAULT_MAX_FEATURES, FEATURE_KINDS
@@ -125,7 +125,7 @@ class NodeConfig:
                 f'camera: {self.camera!r} names a single camera and cameras lists '
                 f'{", ".join(self.cameras)}: leave one of the two empty'
             )
-        self._check_mountings()
+        self.mountings  # noqa: B018  (raises)
 
     @property
     def learns(self) -> bool:
@@ -140,24 +140,8 @@ class NodeConfig:
     @property
     def mountings(self) -> tuple[np.ndarray | None, ...]:
         """(4, 4) pose of every camera's optical frame on the body, by number; None: unknown."""
-        if not self.body_from_camera:
-            return (None,) * len(self.camera_names)
-        return tuple(
-            matrix_of_pose(self.body_from_camera[start : start + POSE_NUMBERS])
-            for start in range(0, len(self.body_from_camera), POSE_NUMBERS)
-        )
-
-    def _check_mountings(self) -> None:
-        given, cameras = len(self.body_from_camera), len(self.camera_names)
-        if given not in (0, POSE_NUMBERS * cameras):
-            raise ParameterError(
-                f'body_from_camera: {given} numbers for {cameras} cameras; it has '
-                f'{POSE_NUMBERS} for each (x y z qx qy qz qw), or none'
-            )
-        try:
-            self.mountings  # noqa: B018
-        except ValueError as error:
-            raise ParameterError(f'body_from_camera: {error}') from None
+        num_cameras = len(self.camera_names)
+        return mountings_of(self.body_from_camera, num_cameras) or (None,) * num_cameras
 
 
 @dataclass(frozen=True)

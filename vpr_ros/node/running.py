@@ -13,6 +13,10 @@ from rclpy.logging import get_logger
 
 from vpr_ros.errors import VprError
 
+# A signal makes rclpy wake the executor and only then end the context: one that looks in between
+# and waits again is not told. Without timers it would wait for ever.
+_LOOK_S = 0.5
+
 
 def run_node(
     name: str,
@@ -37,7 +41,7 @@ def run_node(
     try:
         node = make()
         if begin(node):
-            rclpy.spin(node)
+            _spin(node)
         elif rclpy.ok():
             return 1
     except (KeyboardInterrupt, ExternalShutdownException):
@@ -56,3 +60,10 @@ def run_node(
             node.close()
         rclpy.try_shutdown()
     return 0
+
+
+def _spin(node: Any) -> None:
+    executor = rclpy.get_global_executor()
+    executor.add_node(node)
+    while rclpy.ok():
+        executor.spin_once(timeout_sec=_LOOK_S)

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 import numpy as np
@@ -30,6 +30,9 @@ class Closure:
         covariance: (6, 6) of that pose as in geometry_msgs/PoseWithCovariance: x y z, then
             rotations about the fixed axes x y z; m and rad, for DIRECTION of the unit vector;
             ignored for PLACE.
+        base_from_match: (4, 4) pose of the camera that saw the place, in the body that odometry
+            places.
+        base_from_query: Likewise of the camera that took the query.
     """
 
     query_stamp_ns: int
@@ -37,6 +40,8 @@ class Closure:
     kind: Kind
     match_from_query: np.ndarray
     covariance: np.ndarray
+    base_from_match: np.ndarray = field(default_factory=lambda: np.eye(4))
+    base_from_query: np.ndarray = field(default_factory=lambda: np.eye(4))
 
     def fault(self) -> str:
         """Say why it cannot be used at all, '' if it can."""

@@ -32,7 +32,7 @@ from vpr_ros.pose_graph.optimizer import (
     Edge,
     Link,
     Optimizer,
-    edge_covariance,
+    between_bases,
 )
 from vpr_ros.pose_graph.transforms import (
     difference,
@@ -88,14 +88,14 @@ class Node:
     Attributes:
         stamp_ns: When.
         key: Its number in the optimiser.
-        start_from_camera: (4, 4) by odometry alone.
+        start_from_base: (4, 4) by odometry alone.
         variances: (2,) of the odometry so far, as OdometryPose has them.
         covariance: (6, 6) of the odometry so far, as a small motion in the frame `start`.
     """
 
     stamp_ns: int
     key: int
-    start_from_camera: np.ndarray
+    start_from_base: np.ndarray
     variances: np.ndarray
     covariance: np.ndarray
 
@@ -111,20 +111,13 @@ class PoseGraph:
         num_jumps: Odometry steps faster than can be.
     """
 
-    def __init__(
-        self, config: PoseGraphConfig | None = None, *, base_from_camera: np.ndarray | None = None
-    ) -> None:
+    def __init__(self, config: PoseGraphConfig | None = None) -> None:
         """Begin without a pose.
-
-        Args:
-            config: How it works.
-            base_from_camera: (4, 4) pose of the camera in the body that odometry places.
 
         Raises:
             PoseGraphError: GTSAM is not installed.
         """
         self.config = config or PoseGraphConfig()
-        self._base_from_camera = np.eye(4) if base_from_camera is None else base_from_camera
         self.num_resets = 0
         self._next_id = 0
         self._clear()
@@ -231,7 +224,7 @@ class PoseGraph:
         node = self.nodes[-1]
         start = self._odom_from_start
         estimate = self._optimizer.poses()[node.key]
-        return start @ estimate @ inverse(node.start_from_camera) @ inverse(start)
+        return start @ estimate @ inverse(node.start_from_base) @ inverse(start)
 
     @property
     def last_odometry_ns(self) -> int | None:
@@ -241,7 +234,7 @@ class PoseGraph:
     def map_from_base(self) -> np.ndarray:
         """Return the corrected poses of the nodes (N, 4, 4), in the order of time."""
         poses = self._optimizer.poses()[[node.key for node in self.nodes]]
-        return self._odom_from_start @ poses @ inverse(self._base_from_camera)
+        return self._odom_from_start @ poses
 
     def trajectory(self) -> Trajectory:
         """Return the corrected poses of the base in `map`, one a node."""
@@ -249,9 +242,8 @@ class PoseGraph:
 
     def odometry(self) -> Trajectory:
         """Return the poses of the same nodes by odometry alone, of the base in `odom`."""
-        poses = np.array([n.start_from_camera for n in self.nodes]).reshape(-1, 4, 4)
-        odom = self._odom_from_start @ poses @ inverse(self._base_from_camera)
-        return _trajectory(self._stamps_ns, odom)
+        poses = np.array([n.start_from_base for n in self.nodes]).reshape(-1, 4, 4)
+        return _trajectory(self._stamps_ns, self._odom_from_start @ poses)
 
     def links(self) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
         """Return the odometry edges of the base.
@@ -263,7 +255,7 @@ class PoseGraph:
         found = []
         for i, (first, second) in enumerate(pairwise(self.nodes)):
             link = self._link(first, second)
-            found.append((i, i + 1, *self._of_base(link.first_from_second, link.covariance)))
+            found.append((i, i + 1, link.first_from_second, link.covariance))
         return found
 
     def closures(self) -> list[tuple[int, int, np.ndarray, np.ndarray]]:
@@ -273,8 +265,7 @@ class PoseGraph:
         for closure_id in sorted(self._optimizer.closure_ids()):
             edge = self._edges[closure_id]
             if edge.closure.kind is Kind.METRIC:
-                covariance = edge_covariance(edge.weighed, self.config.closure)
-                measured = self._of_base(edge.closure.match_from_query, covariance)
+                measured = between_bases(edge.weighed, self.config.closure)
                 found.append((number[edge.match], number[edge.query], *measured))
         return found
 
@@ -283,32 +274,24 @@ class PoseGraph:
         accepted = self._optimizer.closure_ids()
         return [(e.match, e.query, i in accepted) for i, e in self._edges.items()]
 
-    def _of_base(
-        self, camera: np.ndarray, covariance: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Turn a transform between cameras, and its covariance, into one between bases."""
-        by = self._base_from_camera
-        return by @ camera @ inverse(by), moved_covariance(by, covariance)
-
     # Nodes.
 
     def _make_keyframe(self, pose: OdometryPose) -> None:
         """Append a node if the newest odometry pose is far enough from the last one."""
         if not self.nodes:
-            camera = transform(pose.position, pose.orientation_xyzw) @ self._base_from_camera
-            self._odom_from_start = camera
+            self._odom_from_start = transform(pose.position, pose.orientation_xyzw)
             self._insert(pose)
             return
-        moved = difference(self.nodes[-1].start_from_camera, self._start_from_camera(pose))
+        moved = difference(self.nodes[-1].start_from_base, self._start_from_base(pose))
         if (
             np.linalg.norm(moved[:3]) >= self.config.keyframe_angle_rad
             or np.linalg.norm(moved[3:]) >= self.config.keyframe_distance_m
         ):
             self._insert(pose)
 
-    def _start_from_camera(self, pose: OdometryPose) -> np.ndarray:
+    def _start_from_base(self, pose: OdometryPose) -> np.ndarray:
         odom_from_base = transform(pose.position, pose.orientation_xyzw)
-        return inverse(self._odom_from_start) @ odom_from_base @ self._base_from_camera
+        return inverse(self._odom_from_start) @ odom_from_base
 
     def _node_at(self, stamp_ns: int) -> Node:
         """Return the node at a stamp within the odometry, a new one if need be."""
@@ -321,22 +304,22 @@ class PoseGraph:
     def _insert(self, pose: OdometryPose) -> Node:
         """Make a node where the odometry was; the link it falls into is parted in two."""
         place = bisect_right(self._stamps_ns, pose.stamp_ns)
-        camera = self._start_from_camera(pose)
+        base = self._start_from_base(pose)
         if place == 0:
             node = Node(
                 pose.stamp_ns,
                 self._optimizer.add_node(np.eye(4)),
-                camera,
+                base,
                 pose.variances,
                 np.zeros((6, 6)),
             )
         else:
             previous = self.nodes[place - 1]
-            motion = inverse(previous.start_from_camera) @ camera
+            motion = inverse(previous.start_from_base) @ base
             key = self._optimizer.add_node(self._optimizer.poses()[previous.key] @ motion)
             following = self.nodes[place] if place < len(self.nodes) else None
-            summed = self._summed_covariance(previous, pose, camera, following)
-            node = Node(pose.stamp_ns, key, camera, pose.variances, summed)
+            summed = self._summed_covariance(previous, pose, base, following)
+            node = Node(pose.stamp_ns, key, base, pose.variances, summed)
             self._optimizer.add_link(self._link(previous, node))
             if following is not None:
                 self._optimizer.remove_link(previous.key, following.key)
@@ -346,7 +329,7 @@ class PoseGraph:
         return node
 
     def _summed_covariance(
-        self, previous: Node, pose: OdometryPose, camera: np.ndarray, following: Node | None
+        self, previous: Node, pose: OdometryPose, base: np.ndarray, following: Node | None
     ) -> np.ndarray:
         """Return a new node's `Node.covariance`; never less than before it or more than after."""
         if following is not None:
@@ -356,18 +339,17 @@ class PoseGraph:
             return previous.covariance + share * (following.covariance - previous.covariance)
         translation, rotation = pose.variances - previous.variances
         of_base = np.diag(np.repeat([rotation, translation], 3))
-        start_from_base = camera @ inverse(self._base_from_camera)
-        return previous.covariance + moved_covariance(start_from_base, of_base)
+        return previous.covariance + moved_covariance(base, of_base)
 
     def _link(self, first: Node, second: Node) -> Link:
         """Return the odometry between two nodes, with all that lies between them."""
         covariance = moved_covariance(
-            inverse(second.start_from_camera), second.covariance - first.covariance
+            inverse(second.start_from_base), second.covariance - first.covariance
         )
         return Link(
             first.key,
             second.key,
-            inverse(first.start_from_camera) @ second.start_from_camera,
+            inverse(first.start_from_base) @ second.start_from_base,
             (covariance + covariance.T) / 2 + _TINY,
         )
 
@@ -463,8 +445,8 @@ class PoseGraph:
             spread = rotation @ covariance[3:, 3:] @ rotation.T
             spread = spread + self.config.closure.place_radius**2 * np.eye(3)
             return float(apart @ np.linalg.solve(spread, apart)), 3
-        error = difference(closure.match_from_query, odometry)
-        total = covariance + edge_covariance(closure, self.config.closure)
+        measured, of_closure = between_bases(closure, self.config.closure)
+        error, total = difference(measured, odometry), covariance + of_closure
         used = slice(0, 6 if closure.kind is Kind.METRIC else 3)  # a direction says too little
         error, total = error[used], total[used, used]
         return float(error @ np.linalg.solve(total, error)), len(error)
@@ -536,7 +518,7 @@ class PoseGraph:
         for node in self.nodes:
             if node.key in poses:
                 anchor = node
-            motion = inverse(anchor.start_from_camera) @ node.start_from_camera
+            motion = inverse(anchor.start_from_base) @ node.start_from_base
             spread[node.key] = poses[anchor.key] @ motion
         return spread
 

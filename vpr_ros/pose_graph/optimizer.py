@@ -16,6 +16,7 @@ import numpy as np
 
 from vpr_ros.errors import PoseGraphError
 from vpr_ros.pose_graph.closure import Closure, Kind
+from vpr_ros.pose_graph.transforms import inverse, moved_covariance
 
 _RELINEARIZE = 1e-3  # rad and m: small, so that costs before and after can be compared
 _MAX_UPDATES = 20
@@ -95,6 +96,20 @@ def require_gtsam() -> Any:
     return gtsam
 
 
+def between_bases(closure: Closure, noise: ClosureNoise) -> tuple[np.ndarray, np.ndarray]:
+    """Return what a closure with a relative pose says of the body.
+
+    Returns:
+        Pose (4, 4) of the body at the query in that at the match (DIRECTION: only its rotation
+        counts), and its covariance (6, 6) as a small motion of the body at the query.
+    """
+    by = closure.base_from_query
+    return (
+        closure.base_from_match @ closure.match_from_query @ inverse(by),
+        moved_covariance(by, edge_covariance(closure, noise)),
+    )
+
+
 def edge_covariance(closure: Closure, noise: ClosureNoise) -> np.ndarray:
     """Return the covariance (6, 6) of a closure's pose as a small motion of the query camera."""
     rotation_t = closure.match_from_query[:3, :3].T
@@ -107,7 +122,7 @@ def edge_covariance(closure: Closure, noise: ClosureNoise) -> np.ndarray:
 class Optimizer:
     """Incremental optimisation (ISAM2) of nodes, odometry links and accepted closures.
 
-    Poses are `start_from_camera`, (4, 4): start is the pose of the first node.
+    Poses are `start_from_base`, (4, 4): start is the pose of the first node.
     """
 
     def __init__(self, noise: ClosureNoise) -> None:
@@ -255,16 +270,15 @@ class Optimizer:
         return self._gtsam.BetweenFactorPose3(link.first, link.second, measured, noise)
 
     def _baseline(self, edge: Edge) -> float:
-        """Metres between the two cameras as the graph has them now."""
+        """Metres between the two nodes as the graph has them now."""
         ends = self._poses[[edge.match, edge.query], :3, 3]
         return float(np.linalg.norm(ends[1] - ends[0]))
 
     def _closure_factor(self, edge: Edge, baseline_m: float) -> Any:
         gtsam, closure = self._gtsam, edge.weighed
         if closure.kind is Kind.METRIC:
-            noise = gtsam.noiseModel.Gaussian.Covariance(edge_covariance(closure, self._noise))
-            measured = self._pose3(closure.match_from_query)
-            return gtsam.BetweenFactorPose3(edge.match, edge.query, measured, noise)
+            measured, covariance = between_bases(closure, self._noise)
+            return self._between(edge, measured, covariance)
         if closure.kind is Kind.PLACE:
             sigmas = np.repeat([_UNKNOWN_RAD, self._noise.place_radius], 3)
             noise = gtsam.noiseModel.Diagonal.Sigmas(sigmas)
@@ -279,7 +293,7 @@ class Optimizer:
         fault; how far beside it the camera may be grows with the baseline, which is unknown:
         the larger of the place's radius and what the graph has now.
         """
-        gtsam, closure, noise = self._gtsam, edge.weighed, self._noise
+        closure, noise = edge.weighed, self._noise
         rotation_t = closure.match_from_query[:3, :3].T
         along = rotation_t @ closure.match_from_query[:3, 3]  # in the query's frame
         reach_m = max(noise.place_radius, baseline_m)
@@ -287,10 +301,16 @@ class Optimizer:
         covariance[3:] *= reach_m  # what was of a unit vector becomes metres
         covariance[:, 3:] *= reach_m
         covariance[3:, 3:] += _UNKNOWN_M**2 * np.outer(along, along)
-        model = gtsam.noiseModel.Gaussian.Covariance(covariance)
-        rotation = gtsam.Rot3(closure.match_from_query[:3, :3])
-        measured = gtsam.Pose3(rotation, np.zeros(3))
-        return gtsam.BetweenFactorPose3(edge.match, edge.query, measured, model)
+        turn = np.eye(4)
+        turn[:3, :3] = closure.match_from_query[:3, :3]
+        by = closure.base_from_query
+        measured = closure.base_from_match @ turn @ inverse(by)
+        return self._between(edge, measured, moved_covariance(by, covariance))
+
+    def _between(self, edge: Edge, measured: np.ndarray, covariance: np.ndarray) -> Any:
+        noise = self._gtsam.noiseModel.Gaussian.Covariance(covariance)
+        measurement = self._pose3(measured)
+        return self._gtsam.BetweenFactorPose3(edge.match, edge.query, measurement, noise)
 
     # Who is wrong?
 

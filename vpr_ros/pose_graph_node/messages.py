@@ -22,6 +22,7 @@ from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.conversions import stamp_msg_from_ns, stamp_ns_from_msg
+from vpr_ros.node.mounting import Mountings
 from vpr_ros.pose_graph.closure import Closure, Decision, Kind
 from vpr_ros.pose_graph.transforms import quaternion_xyzw, transform
 from vpr_ros.poses import Trajectory
@@ -44,21 +45,25 @@ def refusal(msg: LoopClosure, min_status: str) -> str:
     return ''
 
 
-def closure_from_msg(msg: LoopClosure) -> Closure:
+def closure_from_msg(msg: LoopClosure, mountings: Mountings) -> Closure:
     """Turn a closure that `refusal` lets through into the core's.
 
     Raises:
+        UnknownCameraError: Nobody said where one of its cameras sits.
         ValueError: Its relative pose is none.
     """
-    stamps = stamp_ns_from_msg(msg.header.stamp), stamp_ns_from_msg(msg.matches[0].stamp)
+    match = msg.matches[0]
+    stamps = stamp_ns_from_msg(msg.header.stamp), stamp_ns_from_msg(match.stamp)
+    mounted = mountings.of(match.camera), mountings.of(msg.camera)
     if not msg.has_relative_pose:
-        return Closure(*stamps, Kind.PLACE, np.eye(4), np.eye(6))
+        return Closure(*stamps, Kind.PLACE, np.eye(4), np.eye(6), *mounted)
     position, orientation = pose_arrays(msg.match_from_query.pose)
     return Closure(
         *stamps,
         Kind.METRIC if msg.metric else Kind.DIRECTION,
         transform(position, orientation),
         np.array(msg.match_from_query.covariance).reshape(6, 6),
+        *mounted,
     )
 
 

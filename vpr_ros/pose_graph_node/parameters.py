@@ -7,23 +7,21 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vpr_ros.node.declared import markdown_table, of_fields
-from vpr_ros.node.mounting import MountedCamera
 from vpr_ros.pose_graph.graph import PoseGraphConfig
 from vpr_ros.pose_graph.odometry import OdometryNoise
 from vpr_ros.pose_graph.optimizer import ClosureNoise
+from vpr_ros.pose_graph_node.inputs import FLOOR, NOISE, OdometryAndClosures
 from vpr_ros.settings import setting
 
-_NOISE = (0.0, 100.0)
-_FLOOR = (1e-4, 100.0)
 _SHARE = (0.5, 0.999999)
 STATUSES = ('verified', 'consistent', 'candidate')
 
 
 @dataclass(frozen=True)
-class NodeConfig(MountedCamera):
+class NodeConfig(OdometryAndClosures):
     """What the user sets."""
 
     map_frame_id: str = setting('map', 'Frame of the corrected path')
@@ -33,21 +31,11 @@ class NodeConfig(MountedCamera):
         'relative pose count as near that place',
         choices=STATUSES,
     )
-    odom_reliability: str = setting(
-        'reliable',
-        'QoS reliability of the odometry; best_effort for publishers that offer no more',
-        choices=('reliable', 'best_effort'),
-    )
     keyframe_distance_m: float = setting(
         PoseGraphConfig.keyframe_distance_m, 'A node after so many metres', range=(0.001, 1000.0)
     )
     keyframe_angle_rad: float = setting(
         PoseGraphConfig.keyframe_angle_rad, 'or after so much turn', range=(0.001, 3.2)
-    )
-    max_odom_gap_s: float = setting(
-        PoseGraphConfig.max_odom_gap_s,
-        'Seconds between two odometry poses within which a picture is still placed',
-        range=(0.001, 60.0),
     )
     stamp_tolerance_s: float = setting(
         PoseGraphConfig.stamp_tolerance_s,
@@ -69,36 +57,21 @@ class NodeConfig(MountedCamera):
         'Probability with which a right closure agrees with the others',
         range=_SHARE,
     )
-    odom_translation_noise: float = setting(
-        OdometryNoise.translation, 'Error of odometry after one metre, m', range=_NOISE
-    )
-    odom_rotation_noise: float = setting(
-        OdometryNoise.rotation, 'Error of odometry after one metre, rad', range=_NOISE
-    )
-    odom_turn_noise: float = setting(
-        OdometryNoise.turn, 'Error of odometry after turning by 1 rad, rad', range=_NOISE
-    )
     odom_still_translation_noise: float = setting(
-        OdometryNoise.still_translation, 'Error of odometry after one second, m', range=_NOISE
+        OdometryNoise.still_translation, 'Error of odometry after one second, m', range=NOISE
     )
     odom_still_rotation_noise: float = setting(
-        OdometryNoise.still_rotation, 'Error of odometry after one second, rad', range=_NOISE
+        OdometryNoise.still_rotation, 'Error of odometry after one second, rad', range=NOISE
     )
     odom_max_speed: float = setting(
         OdometryNoise.max_speed,
         'A step of odometry that is faster, m/s, is a jump and not believed',
         range=(0.1, 1000.0),
     )
-    closure_translation_noise: float = setting(
-        ClosureNoise.translation, 'Added to what closures say of themselves, m', range=_FLOOR
-    )
-    closure_rotation_noise: float = setting(
-        ClosureNoise.rotation, 'Added to what closures say of themselves, rad', range=_FLOOR
-    )
     place_radius: float = setting(
         ClosureNoise.place_radius,
         'How near a closure without a relative pose is, m (standard deviation)',
-        range=_FLOOR,
+        range=FLOOR,
     )
     update_period_s: float = setting(
         0.5, 'Seconds between two optimisations, when something has come', range=(0.01, 60.0)
@@ -126,19 +99,13 @@ class NodeConfig(MountedCamera):
             closure_wait_s=self.closure_wait_s,
             gate=self.gate,
             confidence=self.confidence,
-            odometry=OdometryNoise(
-                translation=self.odom_translation_noise,
-                rotation=self.odom_rotation_noise,
-                turn=self.odom_turn_noise,
+            odometry=replace(
+                self.odometry_noise,
                 still_translation=self.odom_still_translation_noise,
                 still_rotation=self.odom_still_rotation_noise,
                 max_speed=self.odom_max_speed,
             ),
-            closure=ClosureNoise(
-                translation=self.closure_translation_noise,
-                rotation=self.closure_rotation_noise,
-                place_radius=self.place_radius,
-            ),
+            closure=replace(self.closure_noise, place_radius=self.place_radius),
         )
 
 

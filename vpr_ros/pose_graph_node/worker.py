@@ -16,6 +16,7 @@ from nav_msgs.msg import Odometry
 from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.node.mounting import Mountings, UnknownCameraError
 from vpr_ros.pose_graph.closure import Decision, Outcome
 from vpr_ros.pose_graph.export import save
 from vpr_ros.pose_graph.graph import PoseGraph
@@ -86,11 +87,11 @@ class GraphWorker:
 
         Raises:
             PoseGraphError: GTSAM is not installed.
-            ParameterError: The camera's mounting is none.
         """
         self._config = config
         self._on_update, self._on_decision, self._warn = on_update, on_decision, warn
-        self._graph = PoseGraph(config.graph, base_from_camera=config.base_from_camera)
+        self._graph = PoseGraph(config.graph)
+        self._mountings = Mountings(config)
         self._messages: dict[int, LoopClosure] = {}
         self._inbox: deque[Any] = deque()
         self._wake = threading.Condition()
@@ -98,7 +99,7 @@ class GraphWorker:
         self._num_bad = 0
         self._odom_frame_id = self._base_frame_id = ''
         self._last_rejection = ''
-        self._warned_extrinsic = False
+        self._warned: set[str] = set()
         self._stopped = False
         self.snapshot = Snapshot()
         self._thread = threading.Thread(target=self._run, name='pose_graph', daemon=True)
@@ -214,7 +215,11 @@ class GraphWorker:
             return
         self._check_extrinsic(msg)
         try:
-            closure = closure_from_msg(msg)
+            closure = closure_from_msg(msg, self._mountings)
+        except UnknownCameraError as error:
+            self._refused['unknown camera'] += 1
+            self._warn_once(str(error))
+            return
         except ValueError as error:
             self._refused['malformed'] += 1
             self._warn(f'a loop closure whose relative pose is none is left out: {error}')
@@ -223,8 +228,12 @@ class GraphWorker:
 
     def _check_extrinsic(self, msg: LoopClosure) -> None:
         text = self._config.mounting_warning(msg.header.frame_id, self._base_frame_id)
-        if text and not self._warned_extrinsic:
-            self._warned_extrinsic = True
+        if text:
+            self._warn_once(text)
+
+    def _warn_once(self, text: str) -> None:
+        if text not in self._warned:
+            self._warned.add(text)
             self._warn(text)
 
     def _tell(self, decisions: list[Decision]) -> None:
