@@ -46,10 +46,10 @@ ARROWS = {
     'settings': '',
     'cameras': 'poses verification',
     'keyframe_store': 'errors atomic_directory checksums verification',
-    'keyframe_pictures': 'place_map',
+    'keyframe_pictures': 'place_map verification',
     'landmarks': 'keyframe_store verification',
     'odometry': 'poses',
-    'picture': 'extractor odometry picture_quality verification',
+    'picture': 'cameras extractor odometry picture_quality verification',
     'verified_pose': 'place_map retrieval_pose verification',
     'recognizer': (
         'errors extractor odometry picture picture_quality place_map poses retrieval_pose '

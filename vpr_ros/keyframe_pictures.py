@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from vpr_ros.place_map import KEYFRAMES
+from vpr_ros.verification.picture import working_picture
 
-PICTURE_HEIGHT = 480  # pixels
 _JPEG_QUALITY = 85
 
 
@@ -34,19 +34,10 @@ def keep_picture(folder: Path, row: int, rgb: np.ndarray, max_height: int) -> st
     Raises:
         OSError: The disk is full or not writable.
     """
-    bgr = cv2.cvtColor(shrunk(rgb, max_height), cv2.COLOR_RGB2BGR)
+    bgr = cv2.cvtColor(working_picture(rgb, max_height).rgb, cv2.COLOR_RGB2BGR)
     _, jpeg = cv2.imencode('.jpg', bgr, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])
     (folder / _file_name(row)).write_bytes(jpeg.tobytes())
     return picture_name(row)
-
-
-def shrunk(rgb: np.ndarray, max_height: int) -> np.ndarray:
-    """Return a picture, uint8 (H, W, 3), no higher than so many pixels, whole and undistorted."""
-    height, width = rgb.shape[:2]
-    if height <= max_height:
-        return rgb
-    size = (max(1, round(width * max_height / height)), max_height)
-    return cv2.resize(rgb, size, interpolation=cv2.INTER_AREA)
 
 
 def _file_name(row: int) -> str:

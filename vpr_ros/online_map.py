@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from vpr_ros.keyframe_pictures import PICTURE_HEIGHT, keep_picture
+from vpr_ros.keyframe_pictures import keep_picture
 from vpr_ros.keyframe_store import KeyframeStore
 from vpr_ros.model_ref import ModelRef
 from vpr_ros.odometry import OdometryPose
@@ -22,6 +22,7 @@ from vpr_ros.poses import NS_PER_S, rotation_angle
 from vpr_ros.session import LearntPlaces
 from vpr_ros.settings import check_settings, setting
 from vpr_ros.verification.metric import Keyframe
+from vpr_ros.verification.picture import PICTURE_HEIGHT
 
 _STEP_SHARE = 0.5  # of the distance of keyframes; shorter steps are counted once they add up
 

@@ -11,11 +11,13 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vpr_ros.cameras import resized
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.odometry import OdometryPose
 from vpr_ros.picture_quality import unusable_reason
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.features import FeatureExtractor, LocalFeatures
+from vpr_ros.verification.picture import PICTURE_HEIGHT, working_picture, working_size
 
 
 @dataclass
@@ -27,7 +29,7 @@ class Picture:
         stamp_ns: Its stamp, nanoseconds.
         camera: Number of the camera.
         odometry: Where odometry has the camera at that time; None: unknown.
-        intrinsics: Of the camera; None: unknown.
+        intrinsics: Of the picture in which local features are looked for; None: unknown.
         problem: '' or why the picture shows nothing: `code: sentence`.
         descriptor: (D,) float32, unit norm; None if it shows nothing.
         timings_s: Stage to seconds that the picture had to wait for it.
@@ -51,7 +53,7 @@ class Picture:
         if self._features is None and self._local is not None:
             with timed(self.timings_s, 'features'):
                 begun = self._begun
-                self._features = begun.result() if begun else self._local.extract(self.rgb)
+                self._features = begun.result() if begun else _extracted(self._local, self.rgb)
         return self._features
 
 
@@ -87,7 +89,7 @@ class Describer:
                 for beside the model.
             camera: Number of the camera.
             odometry: Where odometry has the camera at that time.
-            intrinsics: Of the camera, for pictures of this size.
+            intrinsics: Of the camera, for pictures of this size; None: unknown.
 
         Raises:
             ValueError: `rgb` is not such a picture.
@@ -98,7 +100,7 @@ class Describer:
             problem = unusable_reason(rgb, min_contrast=min_contrast) or ''
         if not problem:
             if with_features and self.local is not None:
-                begun = self._beside.submit(self.local.extract, rgb)
+                begun = self._beside.submit(_extracted, self.local, rgb)
             with timed(timings, 'extract'):
                 descriptor = self.extractor.extract(rgb)
         return Picture(
@@ -106,13 +108,24 @@ class Describer:
             stamp_ns,
             camera,
             odometry,
-            intrinsics,
+            None if intrinsics is None else _of_features(intrinsics, *rgb.shape[:2]),
             problem,
             descriptor,
             timings,
             self.local,
             begun,
         )
+
+
+def _extracted(local: FeatureExtractor, rgb: np.ndarray) -> LocalFeatures:
+    return local.extract(working_picture(rgb, PICTURE_HEIGHT).rgb)
+
+
+def _of_features(intrinsics: Intrinsics, height: int, width: int) -> Intrinsics:
+    """Return the intrinsics of the picture that features are looked for in."""
+    rows, columns = working_size(height, width, PICTURE_HEIGHT)
+    matrix = resized(intrinsics.matrix, columns / width, rows / height)
+    return Intrinsics(matrix, intrinsics.distortion)
 
 
 @contextmanager

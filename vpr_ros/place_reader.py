@@ -15,7 +15,7 @@ import numpy as np
 from vpr_ros.cameras import MapCamera
 from vpr_ros.errors import MapError, SourceError
 from vpr_ros.frames import Frame, Source
-from vpr_ros.keyframe_pictures import keep_picture, picture_name, shrunk
+from vpr_ros.keyframe_pictures import keep_picture, picture_name
 from vpr_ros.keyframe_store import KeyframeStore
 from vpr_ros.keyframes import EverySelector, KeyframeSelector, Selector
 from vpr_ros.picture_quality import unusable_reason
@@ -29,13 +29,13 @@ from vpr_ros.verification.features import (
     create_feature_extractor,
 )
 from vpr_ros.verification.metric import Keyframe
+from vpr_ros.verification.picture import PICTURE_HEIGHT, working_picture
 
 logger = logging.getLogger(__name__)
 
 NO_POSE = 'without a pose'
 UNREADABLE = 'unreadable'
 NO_FEATURES = 'none'
-DEFAULT_PICTURE_HEIGHT = 480
 _UNKNOWN_POSITION, _UNKNOWN_ORIENTATION = np.full(3, np.nan), np.full(4, np.nan)
 
 
@@ -69,10 +69,10 @@ class BuildOptions:
     every: int = 1
     min_distance_m: float = 1.0
     min_angle_deg: float = 20.0
-    picture_height: int = DEFAULT_PICTURE_HEIGHT
+    picture_height: int = PICTURE_HEIGHT
     features: str = NO_FEATURES
     max_features: int = DEFAULT_MAX_FEATURES
-    feature_height: int = DEFAULT_PICTURE_HEIGHT
+    feature_height: int = PICTURE_HEIGHT
     cameras: tuple[MapCamera, ...] = ()
     skip_unreadable: bool = False
     frame_id: str = 'map'
@@ -260,9 +260,8 @@ class PlaceReader:
         if options.picture_height > 0:
             keep_picture(self._keyframes.folder, row, rgb, options.picture_height)
         if self._extractor is not None:
-            # In the small picture: the cost is bounded, the points are those of the picture that
-            # is kept, and an error of so many pixels means the same whatever the camera.
-            features = self._extractor.extract(shrunk(rgb, options.feature_height))
+            small = working_picture(rgb, options.feature_height)
+            features = self._extractor.extract(small.rgb)
             intrinsics = self._intrinsics(place, rgb, features.width, features.height)
             keyframe = Keyframe(features, intrinsics, self._camera_pose(place))
             self._keyframes.add(row, keyframe, drive=0, camera=place.camera)

@@ -13,6 +13,7 @@ from vpr_ros.verification.verifier import GeometricVerifier, VerifierConfig, lan
 
 MAP_POSES = [pose((0.15 * i, 0, 0)) for i in range(4)]
 QUERY = pose((0.2, 0.05, 0.1), (2, 5, -3))
+UNHURRIED = VerifierConfig(budget_s=60.0)
 
 
 def made_map(rng, *, points=None, known=True, camera=CAMERA):
@@ -92,12 +93,23 @@ def test_verified_ones_come_first_and_strangers_are_refused():
     stranger = deep_scene(rng)
     places.keyframes.append(view(rng, stranger, looks(rng, len(stranger)), pose()))
     query = view(rng, points, descriptors, QUERY)
-    results = GeometricVerifier(places).verify(
-        query.features, [4, 1], camera=CAMERA, budget_s=60.0
-    )
+    results = GeometricVerifier(places, UNHURRIED).verify(query.features, [4, 1], camera=CAMERA)
     assert [result.place for result in results] == [1, 4]
     assert results[0].is_verified
     assert code(results[1]) == 'few_inliers'
+
+
+def test_metres_come_before_a_motion_of_unknown_length():
+    rng = np.random.default_rng(4)
+    places, points, descriptors = made_map(rng)
+    places.keyframes[1] = dataclasses.replace(places.keyframes[1], pose=None)
+    query = view(rng, points, descriptors, QUERY)
+    config = dataclasses.replace(UNHURRIED, enough_inliers=0)
+    for order in ([1, 0], [0, 1]):
+        results = GeometricVerifier(places, config).verify(query.features, order, camera=CAMERA)
+        assert all(result.is_verified for result in results)
+        assert [(result.place, result.metric) for result in results] == [(0, True), (1, False)]
+    assert results[0].num_inliers < results[1].num_inliers
 
 
 def test_one_object_does_not_carry_a_match():
@@ -169,13 +181,12 @@ def test_what_the_map_lacks_is_said():
     other = LocalFeatures('orb', np.zeros((9, 2), np.float32), np.zeros((9, 32), np.uint8), 9, 9)
     places.keyframes += [None, Keyframe(other)]
     query = view(rng, points, descriptors, QUERY)
-    results = GeometricVerifier(places).verify(
-        query.features, [4, 5], camera=CAMERA, budget_s=60.0
-    )
+    results = GeometricVerifier(places, UNHURRIED).verify(query.features, [4, 5], camera=CAMERA)
     assert {code(result) for result in results} == {'no_keyframe', 'other_features'}
 
 
-def test_time_is_bounded_and_the_first_is_always_looked_at():
+@pytest.mark.parametrize('budget_s', [0.001, 0.08])  # spent by the first; probably by a second
+def test_time_is_bounded_and_the_first_is_always_looked_at(budget_s):
     rng = np.random.default_rng(11)
     places, points, descriptors = made_map(rng)
     load = places.keyframe
@@ -187,9 +198,9 @@ def test_time_is_bounded_and_the_first_is_always_looked_at():
     places.keyframe = slow
     places.neighbours = lambda place: []
     query = view(rng, points, descriptors, QUERY)
-    verifier = GeometricVerifier(places)
+    verifier = GeometricVerifier(places, VerifierConfig(budget_s=budget_s))
     start = time.perf_counter()
-    results = verifier.verify(query.features, [0, 1, 2, 3], camera=CAMERA, budget_s=0.001)
+    results = verifier.verify(query.features, [0, 1, 2, 3], camera=CAMERA)
     assert time.perf_counter() - start < 5
     assert [code(result) for result in results[1:]] == ['out_of_time'] * 3
     assert results[0].place == 0
@@ -299,7 +310,7 @@ def test_keyframes_are_kept_until_others_push_them_out():
     for place in (0, 0, 1, 0, 2, 0, 1):
         verifier.verify(query, [place], camera=CAMERA)
     assert places.loads == [0, 1, 2, 1]
-    verifier.forget()
+    verifier.config = VerifierConfig(cache_size=2)
     verifier.verify(query, [0], camera=CAMERA)
     assert places.loads[-1] == 0
 

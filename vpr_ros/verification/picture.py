@@ -8,6 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
+# Rows of what a map keeps of a picture, and in which its local features are looked for, live and
+# when maps are made: so the cost is bounded and an error of so many pixels means the same for
+# every camera.
+PICTURE_HEIGHT = 480
+
 
 @dataclass(frozen=True)
 class WorkingPicture:
@@ -29,6 +34,17 @@ class WorkingPicture:
         return ((keypoints + 0.5) * self.scale - 0.5).astype(np.float32)
 
 
+def working_size(
+    height: int, width: int, max_height: int, *, multiple: int = 1
+) -> tuple[int, int]:
+    """Return rows and columns that `working_picture` gives a picture."""
+    factor = min(1.0, max_height / height) if max_height else 1.0
+    rows, columns = (
+        max(multiple, round(side * factor / multiple) * multiple) for side in (height, width)
+    )
+    return rows, columns
+
+
 def working_picture(rgb: np.ndarray, max_height: int, *, multiple: int = 1) -> WorkingPicture:
     """Make a picture smaller.
 
@@ -43,10 +59,7 @@ def working_picture(rgb: np.ndarray, max_height: int, *, multiple: int = 1) -> W
     if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3:
         raise ValueError(f'a picture is uint8 RGB (H, W, 3), not {rgb.dtype} {rgb.shape}')
     height, width = rgb.shape[:2]
-    factor = min(1.0, max_height / height) if max_height else 1.0
-    rows, columns = (
-        max(multiple, round(side * factor / multiple) * multiple) for side in (height, width)
-    )
+    rows, columns = working_size(height, width, max_height, multiple=multiple)
     scale = np.array([width / columns, height / rows])
     if (rows, columns) == (height, width):
         return WorkingPicture(rgb, scale)

@@ -222,7 +222,6 @@ class Verification:
             `MetricPose` if `metric`, else as of `TwoView`; None where the rotation is unknown.
         metric: Whether the translation is in metres.
         two_view: The motion from the two pictures alone; None: not looked at.
-        metric_pose: The pose from the map's landmarks; None: there is none.
         map_from_match: (4, 4) float64, the match's camera in the map; None unless metric.
     """
 
@@ -235,7 +234,6 @@ class Verification:
     covariance: np.ndarray | None = None
     metric: bool = False
     two_view: TwoView | None = None
-    metric_pose: MetricPose | None = None
     map_from_match: np.ndarray | None = None
 
     @property
@@ -279,17 +277,12 @@ class GeometricVerifier:
         self._keyframes: _Cache[int, Keyframe | None] = _Cache(config.cache_size)
         self._landmarks: _Cache[int, Landmarks] = _Cache(config.cache_size)
 
-    def forget(self) -> None:
-        """Empty the caches: the map's poses or neighbours changed."""
-        self.config = self._config
-
     def verify(
         self,
         query: LocalFeatures,
         candidates: Sequence[int],
         *,
         camera: Intrinsics | None = None,
-        budget_s: float | None = None,
     ) -> list[Verification]:
         """Look at the top candidates.
 
@@ -297,14 +290,13 @@ class GeometricVerifier:
             query: The picture's features.
             candidates: Places, best first.
             camera: The picture's intrinsics; None: unknown, then no motion is estimated.
-            budget_s: Seconds; None: as configured.
 
         Returns:
-            One a candidate, verified ones first, then by the number of features that agree; those
-            for which there was no time last, with that reason.
+            One a candidate, verified ones first, of these the metric ones, then by the number of
+            features that agree; those for which there was no time last, with that reason.
         """
-        budget = self._config.budget_s if budget_s is None else budget_s
-        deadline_s = time.perf_counter() + budget
+        budget_s = self._config.budget_s
+        deadline_s = time.perf_counter() + budget_s
         looked_at = candidates[: self._config.max_candidates]
         results = [
             Verification(place, f'out_of_time: only {len(looked_at)} are looked at')
@@ -324,7 +316,7 @@ class GeometricVerifier:
             place, pairs = waiting.popleft()
             begun_s = time.perf_counter()
             if begun_s + longest_s > deadline_s:
-                reason = f'out_of_time: {budget:g} s are spent'
+                reason = f'out_of_time: {budget_s:g} s are spent'
             elif self._is_beyond_doubt(results[-1]):
                 reason = 'not_needed: another place is verified beyond doubt'
             else:
@@ -432,7 +424,6 @@ class GeometricVerifier:
             pose.covariance,
             metric=True,
             two_view=two_view,
-            metric_pose=pose,
             map_from_match=keyframe.pose,
         )
 
@@ -671,9 +662,10 @@ class _Cached:
         return self._keyframes.get(place, self._source.keyframe)
 
 
-def _rank(result: Verification) -> tuple[bool, bool, int]:
+def _rank(result: Verification) -> tuple[bool, bool, bool, int]:
     return (
         not result.is_verified,
+        not result.metric,  # says more, and counts landmarks alone
         result.reason.startswith(('out_of_time', 'not_needed')),
         -result.num_inliers,
     )
