@@ -55,7 +55,8 @@ lint: setup-dev check  ## Lint and types alone
 format: setup-dev  ## Format the code
 	@$(IN_ENV) ruff check --fix . && ruff format .
 
-bench: setup  ## Run every benchmark
+bench: require-python  ## Run every benchmark; takes hours
+	@$(SETUP) --dev --training
 	@$(IN_ENV) for benchmark in benchmarks/[a-z]*.py; do python "$$benchmark" || exit 1; done
 
 clean:  ## Remove .venv and all that was built

@@ -12,6 +12,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
+from vpr_ros.launch_arguments import LISTS, items_of, log_level_of
 
 BOOLEANS = ['true', 'false']
 
@@ -19,7 +20,6 @@ BOOLEANS = ['true', 'false']
 TEXTS = ('mode', 'map', 'model', 'device', 'image_transport')
 SWITCHES = ('autostart', 'use_sim_time')
 NUMBERS = ('top_k',)
-LISTS = {'cameras': str, 'body_from_camera': float}
 
 # Arguments that are topics of the node; those of several cameras keep their names.
 TOPICS = ('image', 'camera_info', 'odom')
@@ -117,17 +117,9 @@ def given_parameters(context: LaunchContext) -> dict:
     }
 
 
-def items_of(text: str, kind: type) -> list:
-    """Read `[a, b]`, with or without the brackets, whatever YAML would make of the items."""
-    words = text.strip().removeprefix('[').removesuffix(']').split(',')
-    return [kind(word.strip()) for word in words if word.strip()]
-
-
 def localizer(context: LaunchContext) -> list[Node]:
     namespace = LaunchConfiguration('namespace').perform(context)
     log_level = LaunchConfiguration('log_level').perform(context)
-    # Of this node alone: everyone's debug messages would bury its own.
-    logger = '.'.join([*namespace.strip('/').split('/'), 'localizer']).lstrip('.')
     given = given_parameters(context)
     return [
         Node(
@@ -137,7 +129,7 @@ def localizer(context: LaunchContext) -> list[Node]:
             namespace=namespace,
             parameters=[LaunchConfiguration('params_file'), *([given] if given else [])],
             remappings=[(name, LaunchConfiguration(name)) for name in TOPICS],
-            arguments=['--ros-args', '--log-level', f'{logger}:={log_level}'],
+            arguments=log_level_of('localizer', namespace, log_level),
             output='screen',
             emulate_tty=True,
         )

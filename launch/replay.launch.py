@@ -24,6 +24,7 @@ from launch_ros.substitutions import ExecutableInPackage, FindPackageShare
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from vpr_ros.bag_messages import COMPRESSED_IMAGE
 from vpr_ros.evaluation.scores import RECALL_AT
+from vpr_ros.replay.recording import query_recording
 from vpr_ros.sources import BagSource
 
 ARGUMENTS = [
@@ -64,7 +65,8 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
     for name in ('bag', 'map'):
         if not given[name]:
             raise RuntimeError(f'{name}:=... is missing: replay.launch.py bag:=BAG map:=DIR')
-    topic = BagSource(given['bag'], topic=given['topic'] or None).topic
+    source = BagSource(given['bag'], topic=given['topic'] or None)
+    topic, inputs = source.topic, query_recording(source).inputs
     compressed = topic.msgtype == COMPRESSED_IMAGE
     # The node appends /compressed to the name of its pictures, as image_transport does.
     image = topic.name.removesuffix('/compressed') if compressed else topic.name
@@ -79,6 +81,7 @@ def replay(context: LaunchContext) -> list[LaunchDescriptionEntity]:
             'params_file': given['params_file'],
             'image': image,
             'image_transport': 'compressed' if compressed else 'raw',
+            **{name: inputs[name] for name in ('camera_info', 'odom') if name in inputs},
             'use_sim_time': 'true',
             'top_k': str(max(RECALL_AT)),
             'namespace': '',  # not that of a launch file which includes this one

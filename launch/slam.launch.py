@@ -9,76 +9,28 @@ from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription, Opaq
 from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.actions import Node
+from launch_ros.parameter_descriptions import ParameterValue
 from launch_ros.substitutions import FindPackageShare
 
 from launch import LaunchContext, LaunchDescription
-
-BOOLEANS = ['true', 'false']
+from vpr_ros.launch_arguments import LISTS, items_of, log_level_of
 
 
 def share(*parts: str) -> PathJoinSubstitution:
     return PathJoinSubstitution([FindPackageShare('vpr_ros'), *parts])
 
 
-# Handed on to localize.launch.py under the same names.
-FOR_LOCALIZER = [
-    DeclareLaunchArgument(
-        'mode',
-        default_value='slam',
-        choices=['slam', 'both'],
-        description='Match what was seen since the start, or that and a map',
-    ),
-    DeclareLaunchArgument('map', default_value='', description='Map directory, in mode both'),
-    DeclareLaunchArgument(
-        'model', default_value='', description='Model file (.onnx); by default the shipped one'
-    ),
-    DeclareLaunchArgument(
-        'device',
-        default_value='',
-        choices=['', 'auto', 'cpu', 'cuda', 'tensorrt'],
-        description='Where the model runs',
-    ),
-    DeclareLaunchArgument(
-        'image', default_value='image', description='Topic of the pictures, without /compressed'
-    ),
-    DeclareLaunchArgument(
-        'image_transport',
-        default_value='',
-        choices=['', 'raw', 'compressed'],
-        description='Whether the pictures come raw or compressed',
-    ),
-    DeclareLaunchArgument(
-        'camera_info', default_value='camera_info', description='Topic of the camera intrinsics'
-    ),
-    DeclareLaunchArgument('odom', default_value='odom', description='Topic of the odometry'),
-    DeclareLaunchArgument(
-        'body_from_camera',
-        default_value='',
-        description="Where the camera is on the body, as '[x, y, z, qx, qy, qz, qw]'; without it "
-        'closures tell no metres',
-    ),
-    DeclareLaunchArgument(
-        'params_file',
-        default_value=share('config', 'localize.yaml'),
-        description='Parameter file of the localizer; the arguments given here win over it',
-    ),
-    DeclareLaunchArgument(
-        'use_sim_time',
-        default_value='',
-        choices=['', *BOOLEANS],
-        description='Follow /clock, as a bag played with --clock publishes it',
-    ),
-    DeclareLaunchArgument('namespace', default_value='', description='Namespace of the nodes'),
-    DeclareLaunchArgument(
-        'log_level',
-        default_value='info',
-        choices=['debug', 'info', 'warn', 'error', 'fatal'],
-        description='Least severe messages that are logged',
-    ),
-    DeclareLaunchArgument(
-        'rviz', default_value='false', choices=BOOLEANS, description='Show the map in RViz'
-    ),
-]
+MODE = DeclareLaunchArgument(
+    'mode',
+    default_value='slam',
+    choices=['slam', 'both'],
+    description='Match what was seen since the start, or that and a map',
+)
+# The arguments of localize.launch.py are those of this file, too; some serve both nodes.
+LOCALIZER = IncludeLaunchDescription(
+    PythonLaunchDescriptionSource(share('launch', 'localize.launch.py')),
+    launch_arguments={'mode': LaunchConfiguration('mode')}.items(),
+)
 FOR_POSE_GRAPH = [
     DeclareLaunchArgument(
         'pose_graph_params_file',
@@ -88,7 +40,7 @@ FOR_POSE_GRAPH = [
     DeclareLaunchArgument(
         'publish_tf',
         default_value='',
-        choices=['', *BOOLEANS],
+        choices=['', 'true', 'false'],
         description='Publish the transform from map to odometry',
     ),
     DeclareLaunchArgument(
@@ -97,38 +49,30 @@ FOR_POSE_GRAPH = [
 ]
 
 
-def nodes(context: LaunchContext) -> list:
-    given = {
-        argument.name: LaunchConfiguration(argument.name).perform(context)
-        for argument in [*FOR_LOCALIZER, *FOR_POSE_GRAPH]
-    }
-    localizer = IncludeLaunchDescription(
-        PythonLaunchDescriptionSource(share('launch', 'localize.launch.py')),
-        launch_arguments={a.name: given[a.name] for a in FOR_LOCALIZER}.items(),
-    )
+def pose_graph(context: LaunchContext) -> list[Node]:
+    given = context.launch_configurations
     overrides = {
-        name: given[name] == 'true' for name in ('use_sim_time', 'publish_tf') if given[name]
+        **{k: given[k] == 'true' for k in ('use_sim_time', 'publish_tf') if given[k]},
+        **{k: items_of(given[k], kind) for k, kind in LISTS.items() if given[k]},
     }
     if given['save_folder']:
-        overrides['save_folder'] = given['save_folder']
-    if given['body_from_camera']:
-        words = given['body_from_camera'].strip().removeprefix('[').removesuffix(']').split(',')
-        overrides['body_from_camera'] = [float(word) for word in words]
-    # Of this node alone, as for the localizer.
-    logger = '.'.join([*given['namespace'].strip('/').split('/'), 'pose_graph']).lstrip('.')
-    pose_graph = Node(
-        package='vpr_ros',
-        executable='pose_graph',
-        name='pose_graph',
-        namespace=given['namespace'],
-        parameters=[given['pose_graph_params_file'], *([overrides] if overrides else [])],
-        remappings=[('odom', given['odom'])],
-        arguments=['--ros-args', '--log-level', f'{logger}:={given["log_level"]}'],
-        output='screen',
-        emulate_tty=True,
-    )
-    return [localizer, pose_graph]
+        overrides['save_folder'] = ParameterValue(given['save_folder'], value_type=str)
+    return [
+        Node(
+            package='vpr_ros',
+            executable='pose_graph',
+            name='pose_graph',
+            namespace=given['namespace'],
+            parameters=[given['pose_graph_params_file'], *([overrides] if overrides else [])],
+            remappings=[('odom', given['odom'])],
+            arguments=log_level_of('pose_graph', given['namespace'], given['log_level']),
+            output='screen',
+            emulate_tty=True,
+        )
+    ]
 
 
 def generate_launch_description() -> LaunchDescription:
-    return LaunchDescription([*FOR_LOCALIZER, *FOR_POSE_GRAPH, OpaqueFunction(function=nodes)])
+    return LaunchDescription(
+        [MODE, LOCALIZER, *FOR_POSE_GRAPH, OpaqueFunction(function=pose_graph)]
+    )

@@ -25,6 +25,7 @@ ARROWS = {
     'geodesy': '',
     'hashing': '',
     'latency': '',
+    'launch_arguments': '',
     'model_ref': '',
     'onnx_session': 'errors',
     'picture_quality': '',

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from vpr_ros.launch_arguments import LISTS
+
 ROOT = Path(__file__).resolve().parents[1]
 LOCALIZE = ROOT / 'launch' / 'localize.launch.py'
 REPLAY = ROOT / 'launch' / 'replay.launch.py'
@@ -86,50 +88,23 @@ def test_replay_gives_arguments_that_the_localizer_has():
         for keyword in call.keywords
         if keyword.arg == 'launch_arguments'
     )
-    assert {key.value for key in given} <= ARGUMENTS
+    assert {key.value for key in given if key is not None} <= ARGUMENTS  # None: `**topics`
 
 
-def declared_in(path: Path, name: str) -> set[str]:
-    """Return the arguments declared in a list of a launch file."""
-    (listed,) = (
-        node.value
-        for node in ast.parse(path.read_text('utf-8')).body
-        if isinstance(node, ast.Assign) and getattr(node.targets[0], 'id', '') == name
-    )
-    return {call.args[0].value for call in listed.elts}
-
-
-def test_slam_hands_arguments_on_that_the_localizer_has():
-    handed = declared_in(SLAM, 'FOR_LOCALIZER')
-    assert handed <= ARGUMENTS
-    assert handed >= {'mode', 'map', 'image', 'camera_info', 'odom', 'body_from_camera'}
-    assert set(declarations(SLAM)) == handed | declared_in(SLAM, 'FOR_POSE_GRAPH')
-    assert handed.isdisjoint(declared_in(SLAM, 'FOR_POSE_GRAPH'))
-
-
-def test_slam_means_the_same_by_what_it_hands_on():
-    """The same choices (but for the modes) and defaults, so that a parameter file still counts."""
-    ours, theirs = declarations(SLAM), declarations(LOCALIZE)
-    for name in declared_in(SLAM, 'FOR_LOCALIZER') - {'mode', 'params_file'}:
-        for what in ('default_value', 'choices'):
-            mine, its = (found[name].get(what) for found in (ours, theirs))
-            assert (mine and ast.unparse(mine)) == (its and ast.unparse(its)), (name, what)
-    modes = ast.literal_eval(ours['mode']['choices'])
-    assert set(modes) < set(ast.literal_eval(theirs['mode']['choices']))
-    assert 'localize' not in modes
-    assert ast.literal_eval(ours['mode']['default_value']) == 'slam'
-
-
-def test_slam_gives_parameters_that_the_pose_graph_has():
+def test_slam_adds_what_the_pose_graph_needs():
+    """The rest it has from localize.launch.py, which it includes."""
     pytest.importorskip('rcl_interfaces')
     from vpr_ros.pose_graph_node.parameters import PARAMETERS
 
-    source = SLAM.read_text('utf-8')
-    given = set(re.findall(r"overrides\['(\w+)'\]", source)) - {'body_from_camera'}
-    assert given == {'save_folder'}
-    assert "for name in ('use_sim_time', 'publish_tf')" in source
+    found = declarations(SLAM)
+    assert set(found) == {'mode', 'pose_graph_params_file', 'publish_tf', 'save_folder'}
+    modes = ast.literal_eval(found['mode']['choices'])
+    assert set(modes) < set(ast.literal_eval(declarations(LOCALIZE)['mode']['choices']))
+    assert 'localize' not in modes
+    assert ast.literal_eval(found['mode']['default_value']) == 'slam'
     assert isinstance(PARAMETERS['save_folder'].default, str)
     assert isinstance(PARAMETERS['publish_tf'].default, bool)
+    assert {name: PARAMETERS[name].items for name in LISTS} == LISTS
 
 
 def test_arguments_that_become_parameters_exist():
@@ -142,9 +117,7 @@ def test_arguments_that_become_parameters_exist():
         for node in ast.parse(source).body
         if isinstance(node, ast.Assign) and node.targets[0].id in ('TEXTS', 'SWITCHES', 'NUMBERS')
     }
-    lists = re.search(r"^LISTS = \{'cameras': str, 'body_from_camera': float\}$", source, re.M)
-    assert lists, 'LISTS of localize.launch.py'
-    assert (PARAMETERS['cameras'].items, PARAMETERS['body_from_camera'].items) == (str, float)
+    assert {name: PARAMETERS[name].items for name in LISTS} == LISTS
     for name in assigned['TEXTS']:
         assert isinstance(PARAMETERS[name].default, str)
     for name in assigned['SWITCHES']:
@@ -166,7 +139,7 @@ def test_arguments_that_become_parameters_exist():
         {'body_from_camera': '[0.1, 0, 1, -0.5, 0.5, -0.5, 0.5]', 'namespace': 'robot1'},
     ],
 )
-def test_slam_starts_both_nodes(arguments):
+def test_slam_starts_the_pose_graph(arguments):
     pytest.importorskip('launch_ros', reason='launch_ros comes with a ROS distribution')
     from launch import LaunchContext
 
@@ -174,19 +147,17 @@ def test_slam_starts_both_nodes(arguments):
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     context = LaunchContext()
+    for declaration in [module.MODE, *module.FOR_POSE_GRAPH]:
+        if declaration.name != 'pose_graph_params_file':
+            declaration.visit(context)
+    # As localize.launch.py has them where they are not given.
+    context.launch_configurations.update(dict.fromkeys(LISTS, ''))
     context.launch_configurations.update(
-        arguments | {'params_file': 'a.yaml', 'pose_graph_params_file': 'b.yaml'}
+        {'use_sim_time': '', 'namespace': '', 'odom': 'odom', 'log_level': 'info'}
+        | {'pose_graph_params_file': 'b.yaml', **arguments}
     )
-    for declaration in [*module.FOR_LOCALIZER, *module.FOR_POSE_GRAPH]:
-        declaration.visit(context)
-    localizer, pose_graph = module.nodes(context)
-    handed = dict(localizer.launch_arguments)
-    assert handed['mode'] == 'slam'
-    assert (
-        handed.items()
-        >= {name: value for name, value in arguments.items() if name in handed}.items()
-    )
-    assert pose_graph.node_executable == 'pose_graph'
+    (node,) = module.pose_graph(context)
+    assert node.node_executable == 'pose_graph'
 
 
 def node_of(**arguments: str):
@@ -278,10 +249,12 @@ def test_the_real_ros2_launch_runs_the_node(ros2_launch, tiny_model):
 
 @pytest.mark.ros
 def test_the_real_ros2_launch_starts_slam(ros2_launch):
-    mounting = '[0.1, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5]'
+    mountings = '[0.1, 0.0, 0.2, -0.5, 0.5, -0.5, 0.5, 0.0, 0.3, 0.2, -0.5, 0.5, -0.5, 0.5]'
+    cameras = ('cameras:=[front, left]', f'body_from_camera:={mountings}')
     # The shipped model takes longer to load than the pose graph to start.
-    output, code = ros2_launch('inactive -> active', f'body_from_camera:={mounting}', file=SLAM)
-    assert output.count(f'"body_from_camera": {mounting}') == 2, output
+    output, code = ros2_launch('inactive -> active', *cameras, file=SLAM)
+    assert output.count(f'"body_from_camera": {mountings}') == 2, output
+    assert output.count('"cameras": ["front", "left"]') == 2, output
     assert output.count('process has finished cleanly') == 2
     assert code == 0, output
 
@@ -315,6 +288,8 @@ def test_the_real_ros2_launch_replays_a_bag(
     with BagWriter(tmp_path / 'bag') as bag:
         for i, rgb in enumerate(pictures):
             bag.add_image(topic, rgb, 10**18 + i * 2 * 10**8, 'cam')
+            upright = [0.0, 0.0, 0.0, 1.0]
+            bag.add_odometry('/wheels/odom', [i, 0, 0], upright, 10**18 + i * 2 * 10**8)
     out = tmp_path / 'out'
     given = (f'bag:={tmp_path / "bag"}', f'model:={tiny_model}', f'out:={out}')
     output, code = ros2_launch('never', *given, f'map:={place_map}', file=REPLAY)
@@ -330,6 +305,7 @@ def test_the_real_ros2_launch_replays_a_bag(
     assert len(answered) == int(found[1]) > 0
     assert all(int(row[0]) == i and len(row) == 10 for i, row in answered)  # more than 5: top_k
     assert 'no more than recall@' not in output
+    assert '"odom": "/wheels/odom"' in output or '"/wheels/odom"' in output
     if topic == '/cam':
         output, code = ros2_launch('never', *given, f'map:={tmp_path / "nowhere"}', file=REPLAY)
         assert 'no map at' in output
