@@ -187,17 +187,20 @@ def _iterations(min_share: float, sample: int) -> int:
 def _uncalibrated(
     query: np.ndarray, match: np.ndarray, max_error: float, min_share: float
 ) -> TwoView:
-    _, mask = cv2.findFundamentalMat(
-        query.astype(np.float64),
-        match.astype(np.float64),
-        cv2.USAC_MAGSAC,
-        max_error,
-        _CONFIDENCE,
-        _iterations(min_share, _SAMPLE_OF_FUNDAMENTAL),
-    )
+    pixels = query.astype(np.float64), match.astype(np.float64)
+    most = _iterations(min_share, _SAMPLE_OF_FUNDAMENTAL)
+    model = Model.FUNDAMENTAL
+    try:
+        _, mask = cv2.findFundamentalMat(*pixels, cv2.USAC_MAGSAC, max_error, _CONFIDENCE, most)
+    except (
+        cv2.error
+    ):  # OpenCV fails an assertion where no sample tells one: the camera stood still
+        model = Model.PLANE
+        _, mask = cv2.findHomography(
+            *pixels, cv2.USAC_MAGSAC, max_error, None, _MAX_ITERATIONS, _CONFIDENCE
+        )
     inliers = _rows(mask)
-    model = Model.FUNDAMENTAL if len(inliers) else Model.NONE
-    return TwoView(model, len(query), inliers)
+    return TwoView(model if len(inliers) else Model.NONE, len(query), inliers)
 
 
 def _calibrated(
