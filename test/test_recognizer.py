@@ -354,12 +354,39 @@ def test_without_metres_the_pictures_before_may_object(world, describe):
     assert (alone.status, alone.matches[0].row) == (Status.VERIFIED, 9)
 
 
+def test_of_places_built_alike_geometry_alone_chooses_none(world, describe):
+    """Two floors: rows 0 to 3 and 8 to 11 lead to corridors that look the same, 4 to 7 again."""
+    keyframes = world.make()._keyframes
+    row_of = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 4, 5, 6, 7]
+    places = PlaceMap(describe.info.ref)
+    places.add(world.known.descriptors[row_of], stamps_ns=np.arange(16) * S)
+
+    def driven(*rows):
+        recognizer = world.make(verification={'max_candidates': 12}, top_k=12)
+        recognizer.use_map(places, WithoutPoses(keyframes, row_of))
+        for n, row in enumerate(rows):
+            rgb = world.query(row, row // 4, world.poses[row])
+            answer = recognizer.process(rgb, n * S)
+        return answer
+
+    found = driven(5)
+    assert (found.status, found.reason.partition(':')[0]) == (Status.CANDIDATE, 'ambiguous')
+    assert {match.row for match in found.matches[:2]} == {5, 13}
+    assert [(f.status, f.matches[0].row) for f in (driven(2, 3, 4, 5), driven(10, 11, 4, 5))] == [
+        (Status.VERIFIED, 5),
+        (Status.VERIFIED, 13),
+    ]
+
+
 class WithoutPoses:
-    def __init__(self, source):
+    """Keyframes whose poses nobody knows; `row_of`: the source's for each place."""
+
+    def __init__(self, source, row_of=range(12)):
         self._source = source
+        self._row_of = row_of
 
     def keyframe(self, place):
-        return dataclasses.replace(self._source.keyframe(place), pose=None)
+        return dataclasses.replace(self._source.keyframe(self._row_of[place]), pose=None)
 
     def neighbours(self, place):
         return []

@@ -488,23 +488,32 @@ class PlaceRecognizer:
         if belief.is_consistent and not best.probability < least:
             reason = dispute or (of_best.reason if of_best else self._unverifiable())
             return _Answer(Status.CONSISTENT, reason, matches, of_best)
-        reason = belief.reason or 'elsewhere: the pictures before speak for another place'
+        reason = (
+            dispute or belief.reason or 'elsewhere: the pictures before speak for another place'
+        )
         return _Answer(Status.CANDIDATE, reason, matches, of_best)
 
     def _dispute(self, surest: Verification, matches: list[Match], belief: Belief | None) -> str:
-        """Say so if the pictures before speak for another place than geometry without metres.
+        """Say so if the pictures before do not speak for what geometry found without metres.
 
-        What is far away looks the same from a few metres further on.
+        What is far away looks the same from a few metres further on, and one floor of a building
+        like the next.
         """
         least = self._config.sequence_filter.min_probability
-        if surest.metric or belief is None or not belief.best_probability >= least:
+        if surest.metric or belief is None:
             return ''
         known = next(match.probability for match in matches if match.row == surest.place)
-        if known >= _AS_PROBABLE * belief.best_probability:
+        likeliest = belief.best_probability
+        if math.isnan(known) or known >= _AS_PROBABLE * max(likeliest, least):
             return ''
+        if likeliest < least:
+            return (
+                f'ambiguous: place {surest.place} fits, but has probability {known:.2f} by the '
+                'pictures so far'
+            )
         return (
             f'elsewhere: place {surest.place} fits, but has probability {known:.2f}, and place '
-            f'{belief.best_row} {belief.best_probability:.2f}'
+            f'{belief.best_row} {likeliest:.2f}'
         )
 
     def _unverifiable(self) -> str:
