@@ -90,6 +90,26 @@ def test_slam_matches_its_own_past(start, pictures):
     assert len(engine.place_map) == 6, 'the rest is far enough now'
 
 
+def test_what_cannot_be_learnt_is_answered(start, pictures, town, caplog):
+    engine = start('both', map=str(town))
+    drive(engine, pictures[6:9], start=100)
+    folder = engine._revisits.learnt.store.folder
+    (folder / '000003.jpg').mkdir()  # where the next picture would be written
+    with caplog.at_level(logging.WARNING, 'vpr_ros'):
+        answers = drive(engine, pictures[:6], start=110, x=10.0)
+    assert [len(found) for found in answers] == [2] * 6
+    assert [found[0].recognition.matches[0].stamp_ns for found in answers] == [
+        n * S for n in range(6)
+    ]
+    assert engine.num_learnt == 3
+    assert caplog.messages == [engine.learning_problem], 'said once'
+    assert f'pictures are not learnt: {folder} cannot be written: ' in caplog.text
+    assert 'make room there, or start with TMPDIR' in caplog.text
+    (folder / '000003.jpg').rmdir()
+    drive(engine, pictures[9:], start=120, x=20.0)
+    assert (engine.num_learnt, engine.learning_problem) == (6, '')
+
+
 def test_localize_learns_nothing(start, pictures, town):
     engine = start('localize', map=str(town))
     answers = drive(engine, pictures)

@@ -429,6 +429,27 @@ def test_a_looped_bag_begins_a_new_map_in_slam(start, client, pictures):
     assert status['level'] == OK, 'usual where one was never before'
 
 
+def test_what_cannot_be_learnt_is_told_and_answered(
+    start, client, pictures, tmp_path, monkeypatch
+):
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setenv('TMPDIR', str(tmp_path / 'tmp'))
+    node = start('-p', 'mode:=slam')
+    client.connect()
+    ask(client, pictures[0], 100.0)
+    (folder,) = (tmp_path / 'tmp').glob('vpr_ros_keyframes_*')
+    (folder / '000001.jpg').mkdir()  # where the next picture would be written
+    for n in (1, 2, 3):
+        assert ask(client, pictures[n], 100.0 + n).reason.startswith('too_recent')
+    status = client.status('map', until=lambda s: s.level == ERROR)
+    assert status['message'].startswith(f'pictures are not learnt: {folder} cannot be written')
+    assert status['places learnt'] == '1'
+    assert node.log().count('pictures are not learnt') == 1
+    (folder / '000001.jpg').rmdir()
+    ask(client, pictures[4], 104.0)
+    client.status('map', until=lambda s: s.level == OK and '2 places learnt' in s.message)
+
+
 def test_list_parameters_have_their_type_also_when_empty(start, client):
     node = start(*TWO)
     names = ['cameras', 'body_from_camera']

@@ -138,17 +138,32 @@ class OnlineMap:
         """Take a picture in, and say whether it became a keyframe.
 
         Pictures that show nothing are left out.
+
+        Raises:
+            OSError: The disk is full or not writable; the picture is no keyframe then, and the
+                next may be.
         """
         if picture.descriptor is None:
             return False
         drive = self._drive_of(picture)
         if drive.last is not None and not self._is_new(picture, drive.last):
             return False
+        image = self._write(picture, drive)  # before anything else knows of the keyframe
         drive.last = picture
         if picture.odometry is None:
             drive.num_blind += 1
             self._num_blind = max(self._num_blind, drive.num_blind)
-        self._keep(picture, drive)
+        self._waiting.append(
+            _Waiting(
+                picture.descriptor,
+                picture.stamp_ns,
+                picture.camera,
+                picture.odometry,
+                image,
+                self._travelled_m,
+                self._num_blind,
+            )
+        )
         return True
 
     def snapshot(self) -> LearntPlaces:
@@ -199,7 +214,8 @@ class OnlineMap:
         assert picture.descriptor is not None and last.descriptor is not None
         return float(picture.descriptor @ last.descriptor) < config.keyframe_similarity
 
-    def _keep(self, picture: Picture, drive: _Drive) -> None:
+    def _write(self, picture: Picture, drive: _Drive) -> str:
+        """Write the files of the next place; returns the name of its picture."""
         row = len(self)
         image = keep_picture(self.store.folder, row, picture.rgb, PICTURE_HEIGHT)
         if picture.features is not None:
@@ -207,18 +223,7 @@ class OnlineMap:
             pose = now.matrix if now is not None and now.of_camera else None
             keyframe = Keyframe(picture.features, picture.intrinsics, pose)
             self.store.add(row, keyframe, drive=drive.number, camera=picture.camera)
-        assert picture.descriptor is not None  # held by `learn`
-        self._waiting.append(
-            _Waiting(
-                picture.descriptor,
-                picture.stamp_ns,
-                picture.camera,
-                picture.odometry,
-                image,
-                self._travelled_m,
-                self._num_blind,
-            )
-        )
+        return image
 
     def _is_past(self, place: _Waiting, stamp_ns: int) -> bool:
         if stamp_ns - place.stamp_ns < self.config.min_age_s * NS_PER_S:

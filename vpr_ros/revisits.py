@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +21,8 @@ from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.features import FeatureExtractor
 
+logger = logging.getLogger(__name__)
+
 ODOMETRY_FRAME = 'odom'
 USUAL_REASONS = ('below_threshold', 'too_recent')  # of rejections where one never was before
 _TOO_RECENT = (
@@ -25,6 +30,7 @@ _TOO_RECENT = (
     '(mapping.min_age_s, min_travel_m, min_keyframes)'
 )
 _UNKNOWN = np.full(4, np.nan)
+_REMINDER_S = 30.0
 
 
 class RevisitDetector:
@@ -32,6 +38,8 @@ class RevisitDetector:
 
     Attributes:
         learnt: The map that grows.
+        learning_problem: Why the last picture that was to be learnt was not, and what to do; ''
+            if it was.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class RevisitDetector:
         self.learnt = self._new_map(extractor)
         self._extractor = extractor
         self._verifies = local is not None
+        self.learning_problem = ''
+        self._told_s = -math.inf
         try:
             self._recognizer = PlaceRecognizer(
                 extractor,
@@ -146,11 +156,12 @@ class RevisitDetector:
     def recognize(self, picture: Picture) -> Recognition:
         """Look a described picture up among what is past, then learn it.
 
-        A picture that is rejected because nothing is past yet says `too_recent`.
+        A picture that is rejected because nothing is past yet says `too_recent`. One that cannot
+        be learnt is answered all the same; `learning_problem` says why.
         """
         self.learnt.release(picture.stamp_ns)
         found = self._of_past(self._recognizer.recognize(picture))
-        self.learnt.learn(picture)
+        self._learn(picture)
         return found
 
     def reset(self) -> None:
@@ -170,6 +181,20 @@ class RevisitDetector:
     @property
     def _keyframes(self) -> KeyframeStore | None:
         return self.learnt.store if self._verifies else None
+
+    def _learn(self, picture: Picture) -> None:
+        try:
+            if self.learnt.learn(picture):
+                self.learning_problem = ''
+        except OSError as error:
+            folder = self.learnt.store.folder
+            self.learning_problem = (
+                f'pictures are not learnt: {folder} cannot be written: {error}; make room there, '
+                'or start with TMPDIR set to a folder of another disk'
+            )
+            if time.monotonic() - self._told_s >= _REMINDER_S:
+                self._told_s = time.monotonic()
+                logger.warning(self.learning_problem)
 
     def _of_past(self, found: Recognition) -> Recognition:
         """Say of a recognition what holds of a map that is one's own past.

@@ -270,6 +270,8 @@ def _map(state: NodeState) -> DiagnosticStatus:
         'created': place_map.created,
         'model sha256': place_map.model.sha256,
     }
+    if state.engine.learning_problem:
+        return _status(state, 'map', ERROR, state.engine.learning_problem, values)
     if state.engine.mode == 'slam':
         message = f'{state.engine.num_learnt} places learnt, {len(place_map)} to be recognised'
         return _status(state, 'map', OK, message, values)

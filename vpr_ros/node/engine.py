@@ -132,6 +132,11 @@ class Engine:
         return len(self._revisits.learnt) if self._revisits else 0
 
     @property
+    def learning_problem(self) -> str:
+        """Why pictures are not learnt at present, and what to do; '' if they are."""
+        return self._revisits.learning_problem if self._revisits else ''
+
+    @property
     def min_similarity(self) -> float:
         """The threshold in force, cosine similarity."""
         return self._main.min_similarity
