@@ -3,6 +3,8 @@
 
 import logging
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ from made_moves import S, at
 from tiny_model import write_tiny_model
 
 from vpr_ros.errors import MapError, MapModelMismatchError
-from vpr_ros.keyframe_store import KeyframeStore, store_of_map
+from vpr_ros.keyframe_store import KeyframeStore, store_of_map, write_keyframes
 from vpr_ros.node.engine import Engine
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.online_map import MappingConfig
@@ -159,6 +161,47 @@ def test_a_looped_bag_is_noticed_though_the_clock_was_reset_before(start, pictur
     with caplog.at_level(logging.WARNING, 'vpr_ros'):
         process(engine, pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
     assert 'and 12 places learnt' in caplog.text
+    assert engine.num_learnt == 1
+
+
+@pytest.mark.parametrize('end', ['loop', 'close'])
+def test_a_map_that_is_being_saved_is_saved_whole(start, pictures, tmp_path, monkeypatch, end):
+    engine = start()
+    drive(engine, pictures, start=100)
+    begun, ended = threading.Event(), threading.Event()
+
+    def wait_and_write(*args):
+        begun.set()
+        assert ended.wait(20)
+        write_keyframes(*args)
+
+    monkeypatch.setattr('vpr_ros.session.write_keyframes', wait_and_write)
+    folder = engine._revisits.learnt.store.folder
+    with ThreadPoolExecutor(1) as services:
+        saving = services.submit(engine.save_map, str(tmp_path / 'saved'))
+        assert begun.wait(20)
+        if end == 'loop':
+            process(engine, pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
+            assert engine.num_learnt == 1
+        else:
+            engine.close()
+        ended.set()
+        assert len(store_of_map(saving.result(20).place_map)) == 12
+    assert len(list((tmp_path / 'saved' / 'keyframes').glob('*.jpg'))) == 12
+    assert not folder.exists()
+
+
+def test_without_room_for_a_new_session_the_old_one_is_forgotten_later(
+    start, pictures, tmp_path, monkeypatch
+):
+    engine = start()
+    drive(engine, pictures, start=100)
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'gone'))
+    with pytest.raises(FileNotFoundError, match='gone'):
+        process(engine, pictures[0], 100 * S)
+    assert engine._revisits.learnt.store.folder.is_dir()
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    process(engine, pictures[1], 101 * S)
     assert engine.num_learnt == 1
 
 

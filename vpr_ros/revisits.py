@@ -169,9 +169,15 @@ class RevisitDetector:
         self._recognizer.reset()
 
     def start_over(self) -> None:
-        """Forget what was learnt, too: stamps name places, and must not be given twice."""
+        """Forget what was learnt, too: stamps name places, and must not be given twice.
+
+        Raises:
+            OSError: There is no room for what will be learnt; nothing was forgotten.
+        """
+        fresh = self._new_map(self._extractor)
         self.learnt.close()
-        self.learnt = self._new_map(self._extractor)
+        self.learnt = fresh
+        self.learning_problem = ''
         self._recognizer.use_map(self.learnt.place_map, self._keyframes, pieces=self.learnt.pieces)
 
     def close(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -290,15 +291,18 @@ class Engine:
         """
         if self._revisits is None:
             raise MapError('mode localize learns nothing: start the node with mode slam or both')
-        with self._lock:  # a moment, for copies of what grows
-            loaded = self._located.place_map if self._located else None
-            session = Session(
-                self._revisits.learnt.snapshot(),
-                loaded if loaded is not None and len(loaded) else None,
-                tuple(self._anchors),
-                self._frame_override or MAP_FRAME,
-            )
-        return session.save(self._directory_to_save(url, loaded))
+        with ExitStack() as until_saved:
+            with self._lock:  # a moment, for copies of what grows
+                loaded = self._located.place_map if self._located else None
+                learnt = self._revisits.learnt.snapshot()
+                until_saved.enter_context(learnt.store.held())
+                session = Session(
+                    learnt,
+                    loaded if loaded is not None and len(loaded) else None,
+                    tuple(self._anchors),
+                    self._frame_override or MAP_FRAME,
+                )
+            return session.save(self._directory_to_save(url, loaded))
 
     def close(self) -> None:
         """Let go of what was learnt."""
@@ -335,12 +339,14 @@ class Engine:
 
     def _follow_clock(self, stamp_ns: int, camera: int) -> None:
         last = self._last_stamps_ns.get(camera)
-        self._last_stamps_ns[camera] = stamp_ns
         if last is None or stamp_ns >= last - _BACKWARD_NS:
+            self._last_stamps_ns[camera] = stamp_ns
             return
+        learnt = f' and {self.num_learnt} places learnt' if self._revisits else ''
+        if self._revisits is not None:
+            self._revisits.start_over()  # first: where it cannot, the next picture asks again
         self._last_stamps_ns = {camera: stamp_ns}
         self._anchors.clear()
-        learnt = f' and {self.num_learnt} places learnt' if self._revisits else ''
         logger.warning(
             'picture stamps jumped back by %.3f s (a bag that loops?): forgetting earlier '
             'pictures%s',
@@ -349,8 +355,6 @@ class Engine:
         )
         if self._located is not None:
             self._located.reset()
-        if self._revisits is not None:
-            self._revisits.start_over()
 
     def _read(self, url: str) -> PlaceMap:
         return PlaceMap.load(directory_of(url), model=self.extractor.info.ref)

@@ -180,8 +180,8 @@ class Localizer(LifecycleNode):
 
     def close(self) -> None:
         """Join the threads and let go of everything; the node is of no use afterwards."""
+        self._own_services.close()  # first: a map that is being saved needs what was learnt
         self._cleanup()
-        self._own_services.close()
         logging.getLogger('vpr_ros').removeHandler(self._log_handler)
         self.destroy_node()
 
