@@ -116,7 +116,8 @@ class Session:
         new = self._new_rows()
         placed = self._placed(new)
         combined = self._combined(new, placed)
-        combined.save(directory, keyframes=_Keyframes(self, new, placed))
+        dtype = 'float32' if self.loaded is None else self.loaded.descriptors.dtype.name
+        combined.save(directory, dtype=dtype, keyframes=_Keyframes(self, new, placed))
         positions = combined.places['position'][len(combined) - len(new) :]
         return SavedSession(combined, int(np.isnan(positions).any(axis=1).sum()))
 
@@ -177,6 +178,7 @@ class Session:
             combined = PlaceMap(model, frame_id=self.frame_id)
         else:
             combined = PlaceMap(model, frame_id=loaded.frame_id, origin=loaded.origin)
+            combined.calibration = loaded.calibration
             add_rows(combined, loaded, {row: row for row in range(len(loaded))}, keep_ids=True)
         combined.cameras = self._cameras(new, placed)
         if not new:
