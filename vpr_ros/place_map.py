@@ -213,6 +213,11 @@ class PlaceMap:
         return self.directory.resolve().as_uri() if self.directory else ''
 
     @property
+    def num_positions(self) -> int:
+        """Places with a known position."""
+        return self._num_positions
+
+    @property
     def has_poses(self) -> bool:
         """Whether every place has a known position."""
         return len(self) > 0 and self._num_positions == len(self)
