@@ -17,12 +17,14 @@ from conftest import textured_pictures
 from made_moves import S, at
 from tiny_model import write_tiny_model
 
-from vpr_ros.errors import MapError, MapModelMismatchError
+from vpr_ros.errors import MapError, MapModelMismatchError, ModelError
+from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.keyframe_store import KeyframeStore, store_of_map, write_keyframes
+from vpr_ros.map_calibration import MapCalibration
 from vpr_ros.node.engine import Engine
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.online_map import MappingConfig
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.place_map import PlaceMap, record_calibration
 from vpr_ros.recognizer import RecognizerConfig, Status
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.features import create_feature_extractor
@@ -334,9 +336,25 @@ def test_settings_reach_both_recognizers(start, town):
     assert engine._revisits.learnt.config.min_age_s == 9.0
 
 
-def test_a_model_without_threshold_is_refused_in_every_mode(tmp_path):
-    from vpr_ros.errors import ModelError
+def test_a_threshold_must_be_there_for_both_recognizers(tmp_path, pictures):
+    """The loaded map records one; the model, which what is learnt would need, does not."""
+    model = write_tiny_model(tmp_path / 'm.onnx', min_similarity=None)
+    place_map = PlaceMap(DescriptorExtractor(model).info.ref)
+    place_map.save(tmp_path / 'town')
+    record_calibration(
+        tmp_path / 'town', MapCalibration(0.4, 0.9, 1.0, 0.9, 0.5, 2, 1, 'town', '2026-01-01')
+    )
+    given = NodeConfig(model=str(model), mode='both', map=str(tmp_path / 'town'))
+    set_by_hand = RecognizerConfig(min_similarity=0.3)
+    engine = Engine(given, set_by_hand)
+    with pytest.raises(ModelError, match='records no threshold: set min_similarity'):
+        engine.check(RecognizerConfig())
+    assert engine.config == set_by_hand
+    engine.check(RecognizerConfig(min_similarity=0.5))
+    engine.close()
 
+
+def test_a_model_without_threshold_is_refused_in_every_mode(tmp_path):
     model = write_tiny_model(tmp_path / 'm.onnx', min_similarity=None)
     for mode in ('localize', 'slam', 'both'):
         with pytest.raises(ModelError, match='records no threshold'):

@@ -97,6 +97,10 @@ class RevisitDetector:
     def config(self, config: RecognizerConfig) -> None:
         self._recognizer.config = config
 
+    def check(self, config: RecognizerConfig) -> None:
+        """Refuse what cannot be put into force, as `PlaceRecognizer.check`."""
+        self._recognizer.check(config)
+
     @property
     def mapping(self) -> MappingConfig:
         """Which pictures become places; assign to change it while running."""

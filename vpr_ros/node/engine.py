@@ -170,7 +170,9 @@ class Engine:
         Raises:
             ModelError: A recorded threshold is wanted and neither of them records one.
         """
-        PlaceRecognizer(self.extractor, self.place_map, config)
+        with self._lock:
+            for recognizer in self._recognizers():
+                recognizer.check(config)
 
     def summary(self) -> dict[str, str | int | float]:
         """Return what runs, for the log."""
