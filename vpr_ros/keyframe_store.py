@@ -282,16 +282,16 @@ class KeyframeStore:
             MapError: It is closed already.
         """
         with self._lock:
-            if self._is_closed:
-                raise MapError(f'{self.folder} is gone: what was learnt was forgotten meanwhile')
-            self._num_holders += 1
+            is_gone = self._is_closed
+            self._num_holders += not is_gone
+        if is_gone:
+            raise MapError(f'{self.folder} is gone: what was learnt was forgotten meanwhile')
         try:
             yield
         finally:
             with self._lock:
                 self._num_holders -= 1
-                is_last = self._is_closed and not self._num_holders
-            if is_last:
+            if self._is_closed:
                 self.close()
 
     def close(self) -> None:
