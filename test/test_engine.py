@@ -224,6 +224,19 @@ def test_swapped_pictures_forget_nothing(start, pictures, caplog):
     assert engine.num_learnt >= 4
 
 
+def test_a_picture_that_comes_late_is_answered_and_not_learnt(start, pictures, caplog):
+    engine = start()
+    drive(engine, pictures[:6])
+    (answer,) = process(engine, pictures[1], 5 * S - 50_000_000, odometry=at(9.0))
+    assert answer.recognition.matches[0].stamp_ns == S
+    assert engine.num_learnt == 6
+    process(engine, pictures[6], 5 * S, odometry=at(9.5))
+    assert engine.num_learnt == 7, 'of the same stamp is not late'
+    process(engine, pictures[7], 5 * S - 80_000_000)
+    process(engine, pictures[8], 5 * S - 120_000_000)
+    assert 'jumped back by 0.120 s' in caplog.text, 'from the newest, not from the last'
+
+
 def test_each_camera_has_its_own_delay(start, pictures, caplog):
     engine = start(cameras=('front', 'left'))
     for n in range(4):
@@ -231,6 +244,42 @@ def test_each_camera_has_its_own_delay(start, pictures, caplog):
         process(engine, pictures[6 + n], n * S - S // 2, camera=1, odometry=at(0.5 * n))
     assert 'jumped back' not in caplog.text
     assert engine.num_learnt == 8
+
+
+def test_a_map_in_the_frame_of_the_odometry_is_refused(start, town, caplog):
+    loaded = PlaceMap.load(town)
+    loaded.frame_id = 'odom'
+    loaded.save(town)
+    remedy = 'name the frame of the map with -p map_frame_id:=NAME, or build it with --frame-id'
+    with pytest.raises(MapError, match=f"town: frame 'odom' is the frame of both .*{remedy}"):
+        start('both', map=str(town))
+    start('localize', map=str(town))
+    engine = start('both')
+    with pytest.raises(MapError, match=remedy):
+        engine.load_map(str(town))
+    assert len(engine.place_map) == 0
+    engine.odometry_frame_id = 'wheels'
+    engine.load_map(str(town))
+    assert start('both', map=str(town), map_frame_id='town').map_frame_id == 'town'
+    assert caplog.messages == []
+
+
+def test_closures_of_a_map_whose_frame_the_odometry_turns_out_to_have_are_rejected(
+    start, pictures, town, caplog
+):
+    engine = start('both', map=str(town))
+    drive(engine, pictures[:3], start=100)
+    engine.odometry_frame_id = 'map'
+    assert caplog.messages == [engine.frame_clash]
+    of_map, of_past = process(engine, pictures[2], 110 * S, odometry=at(9.0), intrinsics=LENS)
+    found = of_map.recognition
+    assert found.status is Status.REJECTED
+    assert found.reason.startswith("same_frame: frame 'map' is the frame of both the map and")
+    assert (found.pose, found.relative_pose, found.map_from_camera) == (None, None, None)
+    assert not of_past.recognition.reason.startswith('same_frame')
+    engine.odometry_frame_id = 'odom'
+    of_map, _ = process(engine, pictures[2], 111 * S, odometry=at(9.5), intrinsics=LENS)
+    assert of_map.recognition.status is not Status.REJECTED
 
 
 def test_slam_takes_no_map(start, town):

@@ -157,15 +157,16 @@ class RevisitDetector:
         """Recognise a picture that is no part of the stream, without learning it."""
         return self._of_past(self._recognizer.recognize_alone(rgb, stamp_ns))
 
-    def recognize(self, picture: Picture) -> Recognition:
-        """Look a described picture up among what is past, then learn it.
+    def recognize(self, picture: Picture, *, learn: bool = True) -> Recognition:
+        """Look a described picture up among what is past, then learn it, unless `learn` is False.
 
         A picture that is rejected because nothing is past yet says `too_recent`. One that cannot
         be learnt is answered all the same; `learning_problem` says why.
         """
         self.learnt.release(picture.stamp_ns)
         found = self._of_past(self._recognizer.recognize(picture))
-        self._learn(picture)
+        if learn:
+            self._learn(picture)
         return found
 
     def reset(self) -> None:

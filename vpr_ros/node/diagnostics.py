@@ -268,8 +268,8 @@ def _map(state: NodeState) -> DiagnosticStatus:
         'created': place_map.created,
         'model sha256': place_map.model.sha256,
     }
-    if state.engine.learning_problem:
-        return _status(state, 'map', ERROR, state.engine.learning_problem, values)
+    if problem := state.engine.frame_clash or state.engine.learning_problem:
+        return _status(state, 'map', ERROR, problem, values)
     if state.engine.mode == 'slam':
         message = f'{state.engine.num_learnt} places learnt, {len(place_map)} to be recognised'
         return _status(state, 'map', OK, message, values)
