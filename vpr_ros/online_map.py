@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from uuid import UUID, uuid4
 
 import numpy as np
 
@@ -91,6 +92,7 @@ class OnlineMap:
         frame_id: Frame of the odometry, and so of the places.
         config: When a picture becomes a place; assign to change it while running.
         store: Keeps the local features of the places.
+        session: Which drive this is.
         place_map: The places that are old and far enough to be recognised.
         pieces: Of each of these, the piece of odometry that gave it its position.
     """
@@ -99,6 +101,7 @@ class OnlineMap:
     frame_id: str
     config: MappingConfig
     store: KeyframeStore
+    session: UUID = field(default_factory=uuid4, init=False)
     place_map: PlaceMap = field(init=False)
     pieces: list[int] = field(default_factory=list, init=False)
     _waiting: deque[_Waiting] = field(default_factory=deque, init=False)
@@ -173,6 +176,7 @@ class OnlineMap:
         descriptors = [np.asarray(self.place_map.descriptors, np.float32)]
         descriptors += [place.descriptor[np.newaxis] for place in waiting]
         return LearntPlaces(
+            session=self.session,
             model=self.model,
             descriptors=np.concatenate(descriptors),
             stamps_ns=np.array([*known['stamp_ns'], *(w.stamp_ns for w in waiting)], np.int64),
