@@ -3,6 +3,8 @@
 
 import logging
 import shutil
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -15,12 +17,14 @@ from conftest import textured_pictures
 from made_moves import S, at
 from tiny_model import write_tiny_model
 
-from vpr_ros.errors import MapError, MapModelMismatchError
-from vpr_ros.keyframe_store import KeyframeStore, store_of_map
+from vpr_ros.errors import MapError, MapModelMismatchError, ModelError
+from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.keyframe_store import KeyframeStore, store_of_map, write_keyframes
+from vpr_ros.map_calibration import MapCalibration
 from vpr_ros.node.engine import Engine
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.online_map import MappingConfig
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.place_map import PlaceMap, record_calibration
 from vpr_ros.recognizer import RecognizerConfig, Status
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.features import create_feature_extractor
@@ -90,6 +94,26 @@ def test_slam_matches_its_own_past(start, pictures):
     assert len(engine.place_map) == 6, 'the rest is far enough now'
 
 
+def test_what_cannot_be_learnt_is_answered(start, pictures, town, caplog):
+    engine = start('both', map=str(town))
+    drive(engine, pictures[6:9], start=100)
+    folder = engine._revisits.learnt.store.folder
+    (folder / '000003.jpg').mkdir()  # where the next picture would be written
+    with caplog.at_level(logging.WARNING, 'vpr_ros'):
+        answers = drive(engine, pictures[:6], start=110, x=10.0)
+    assert [len(found) for found in answers] == [2] * 6
+    assert [found[0].recognition.matches[0].stamp_ns for found in answers] == [
+        n * S for n in range(6)
+    ]
+    assert engine.num_learnt == 3
+    assert caplog.messages == [engine.learning_problem], 'said once'
+    assert f'pictures are not learnt: {folder} cannot be written: ' in caplog.text
+    assert 'make room there, or start with TMPDIR' in caplog.text
+    (folder / '000003.jpg').rmdir()
+    drive(engine, pictures[9:], start=120, x=20.0)
+    assert (engine.num_learnt, engine.learning_problem) == (6, '')
+
+
 def test_localize_learns_nothing(start, pictures, town):
     engine = start('localize', map=str(town))
     answers = drive(engine, pictures)
@@ -142,6 +166,47 @@ def test_a_looped_bag_is_noticed_though_the_clock_was_reset_before(start, pictur
     assert engine.num_learnt == 1
 
 
+@pytest.mark.parametrize('end', ['loop', 'close'])
+def test_a_map_that_is_being_saved_is_saved_whole(start, pictures, tmp_path, monkeypatch, end):
+    engine = start()
+    drive(engine, pictures, start=100)
+    begun, ended = threading.Event(), threading.Event()
+
+    def wait_and_write(*args):
+        begun.set()
+        assert ended.wait(20)
+        write_keyframes(*args)
+
+    monkeypatch.setattr('vpr_ros.session.write_keyframes', wait_and_write)
+    folder = engine._revisits.learnt.store.folder
+    with ThreadPoolExecutor(1) as services:
+        saving = services.submit(engine.save_map, str(tmp_path / 'saved'))
+        assert begun.wait(20)
+        if end == 'loop':
+            process(engine, pictures[0], 100 * S, odometry=at(0.0), intrinsics=LENS)
+            assert engine.num_learnt == 1
+        else:
+            engine.close()
+        ended.set()
+        assert len(store_of_map(saving.result(20).place_map)) == 12
+    assert len(list((tmp_path / 'saved' / 'keyframes').glob('*.jpg'))) == 12
+    assert not folder.exists()
+
+
+def test_without_room_for_a_new_session_the_old_one_is_forgotten_later(
+    start, pictures, tmp_path, monkeypatch
+):
+    engine = start()
+    drive(engine, pictures, start=100)
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path / 'gone'))
+    with pytest.raises(FileNotFoundError, match='gone'):
+        process(engine, pictures[0], 100 * S)
+    assert engine._revisits.learnt.store.folder.is_dir()
+    monkeypatch.setattr('tempfile.tempdir', str(tmp_path))
+    process(engine, pictures[1], 101 * S)
+    assert engine.num_learnt == 1
+
+
 def test_a_looped_bag_keeps_the_loaded_map(start, pictures, town):
     engine = start('both', map=str(town))
     drive(engine, pictures[6:], start=100)
@@ -159,6 +224,19 @@ def test_swapped_pictures_forget_nothing(start, pictures, caplog):
     assert engine.num_learnt >= 4
 
 
+def test_a_picture_that_comes_late_is_answered_and_not_learnt(start, pictures, caplog):
+    engine = start()
+    drive(engine, pictures[:6])
+    (answer,) = process(engine, pictures[1], 5 * S - 50_000_000, odometry=at(9.0))
+    assert answer.recognition.matches[0].stamp_ns == S
+    assert engine.num_learnt == 6
+    process(engine, pictures[6], 5 * S, odometry=at(9.5))
+    assert engine.num_learnt == 7, 'of the same stamp is not late'
+    process(engine, pictures[7], 5 * S - 80_000_000)
+    process(engine, pictures[8], 5 * S - 120_000_000)
+    assert 'jumped back by 0.120 s' in caplog.text, 'from the newest, not from the last'
+
+
 def test_each_camera_has_its_own_delay(start, pictures, caplog):
     engine = start(cameras=('front', 'left'))
     for n in range(4):
@@ -166,6 +244,42 @@ def test_each_camera_has_its_own_delay(start, pictures, caplog):
         process(engine, pictures[6 + n], n * S - S // 2, camera=1, odometry=at(0.5 * n))
     assert 'jumped back' not in caplog.text
     assert engine.num_learnt == 8
+
+
+def test_a_map_in_the_frame_of_the_odometry_is_refused(start, town, caplog):
+    loaded = PlaceMap.load(town)
+    loaded.frame_id = 'odom'
+    loaded.save(town)
+    remedy = 'name the frame of the map with -p map_frame_id:=NAME, or build it with --frame-id'
+    with pytest.raises(MapError, match=f"town: frame 'odom' is the frame of both .*{remedy}"):
+        start('both', map=str(town))
+    start('localize', map=str(town))
+    engine = start('both')
+    with pytest.raises(MapError, match=remedy):
+        engine.load_map(str(town))
+    assert len(engine.place_map) == 0
+    engine.odometry_frame_id = 'wheels'
+    engine.load_map(str(town))
+    assert start('both', map=str(town), map_frame_id='town').map_frame_id == 'town'
+    assert caplog.messages == []
+
+
+def test_closures_of_a_map_whose_frame_the_odometry_turns_out_to_have_are_rejected(
+    start, pictures, town, caplog
+):
+    engine = start('both', map=str(town))
+    drive(engine, pictures[:3], start=100)
+    engine.odometry_frame_id = 'map'
+    assert caplog.messages == [engine.frame_clash]
+    of_map, of_past = process(engine, pictures[2], 110 * S, odometry=at(9.0), intrinsics=LENS)
+    found = of_map.recognition
+    assert found.status is Status.REJECTED
+    assert found.reason.startswith("same_frame: frame 'map' is the frame of both the map and")
+    assert (found.pose, found.relative_pose, found.map_from_camera) == (None, None, None)
+    assert not of_past.recognition.reason.startswith('same_frame')
+    engine.odometry_frame_id = 'odom'
+    of_map, _ = process(engine, pictures[2], 111 * S, odometry=at(9.5), intrinsics=LENS)
+    assert of_map.recognition.status is not Status.REJECTED
 
 
 def test_slam_takes_no_map(start, town):
@@ -271,9 +385,25 @@ def test_settings_reach_both_recognizers(start, town):
     assert engine._revisits.learnt.config.min_age_s == 9.0
 
 
-def test_a_model_without_threshold_is_refused_in_every_mode(tmp_path):
-    from vpr_ros.errors import ModelError
+def test_a_threshold_must_be_there_for_both_recognizers(tmp_path, pictures):
+    """The loaded map records one; the model, which what is learnt would need, does not."""
+    model = write_tiny_model(tmp_path / 'm.onnx', min_similarity=None)
+    place_map = PlaceMap(DescriptorExtractor(model).info.ref)
+    place_map.save(tmp_path / 'town')
+    record_calibration(
+        tmp_path / 'town', MapCalibration(0.4, 0.9, 1.0, 0.9, 0.5, 2, 1, 'town', '2026-01-01')
+    )
+    given = NodeConfig(model=str(model), mode='both', map=str(tmp_path / 'town'))
+    set_by_hand = RecognizerConfig(min_similarity=0.3)
+    engine = Engine(given, set_by_hand)
+    with pytest.raises(ModelError, match='records no threshold: set min_similarity'):
+        engine.check(RecognizerConfig())
+    assert engine.config == set_by_hand
+    engine.check(RecognizerConfig(min_similarity=0.5))
+    engine.close()
 
+
+def test_a_model_without_threshold_is_refused_in_every_mode(tmp_path):
     model = write_tiny_model(tmp_path / 'm.onnx', min_similarity=None)
     for mode in ('localize', 'slam', 'both'):
         with pytest.raises(ModelError, match='records no threshold'):

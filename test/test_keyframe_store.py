@@ -335,6 +335,17 @@ def grow(place_map: PlaceMap, n: int, *, first: int) -> None:
     )
 
 
+def test_a_temporary_store_stays_while_somebody_holds_it(tmp_path) -> None:
+    store = KeyframeStore.temporary(tmp_path)
+    store.add(0, made_keyframe(0), drive=0)
+    with store.held(), store.held():
+        store.close()
+        assert store.keyframe(0) is not None
+        with pytest.raises(MapError, match='what was learnt was forgotten meanwhile'):
+            store.held().__enter__()
+    assert not store.folder.exists()
+
+
 def test_a_map_without_features_has_no_store(tmp_path) -> None:
     assert store_of_map(a_map(1)) is None
     a_map(1).save(tmp_path / 'map')

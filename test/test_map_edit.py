@@ -9,16 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from made_keyframes import CAMERA, LANDMARKS, a_drive, made_features
+from made_moves import at, picture
 
 from vpr_ros.cameras import Calibration, MapCamera
 from vpr_ros.cli import main
 from vpr_ros.errors import MapError, MapModelMismatchError
-from vpr_ros.keyframe_store import store_of_map
+from vpr_ros.keyframe_store import KeyframeStore, store_of_map
 from vpr_ros.map_edit import Cut, merge_maps, trim_map
 from vpr_ros.model_ref import ModelRef
+from vpr_ros.online_map import MappingConfig, OnlineMap
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.session import Anchor, Session
 
 S = 1_000_000_000
+DRIVEN = ModelRef('made', 'ab' * 32, 64)
 
 
 def a_map(tmp_path: Path, name: str, n: int = 5, *, features: bool = True, **how) -> PlaceMap:
@@ -104,6 +108,74 @@ def test_maps_of_two_models_or_frames_are_not_merged(tmp_path) -> None:
     with pytest.raises(MapError, match=r"first are in frame 'map'.*third in 'utm'"):
         merge_maps([first, a_map(tmp_path, 'third', frame_id='utm')], tmp_path / 'both')
     assert not (tmp_path / 'both').exists()
+
+
+@pytest.fixture
+def saved_drive(tmp_path):
+    """Drive, each call a session of its own unless `online` goes on, and save."""
+    stores = []
+
+    def save(name, *, online=None, xs=(0.0, 0.5, 1.0), piece=0, start=0, loaded=None):
+        if online is None:
+            online = OnlineMap(DRIVEN, 'odom', MappingConfig(), KeyframeStore.temporary())
+            stores.append(online)
+        for n, x in enumerate(xs):
+            odometry = None if x is None else at(x, piece=piece)
+            online.learn(picture(start + n, look=n, odometry=odometry))
+        anchors = [Anchor(0, 0, np.eye(4))]
+        Session(online.snapshot(), loaded, anchors).save(tmp_path / name)
+        return online, PlaceMap.load(tmp_path / name)
+
+    yield save
+    for online in stores:
+        online.close()
+
+
+def test_maps_of_two_drives_are_not_taken_for_one_frame(tmp_path, saved_drive) -> None:
+    online, monday = saved_drive('monday')
+    _, tuesday = saved_drive('tuesday')
+    assert monday.frame_id == tuesday.frame_id == 'map'
+    with pytest.raises(
+        MapError,
+        match=r"monday and of .*tuesday are in two frames, though both are called 'map': what is "
+        r'learnt .* play the second drive again with mode:=both map:=.*monday and call ~/save_map',
+    ):
+        merge_maps([monday, tuesday], tmp_path / 'week')
+    assert not (tmp_path / 'week').exists()
+    built = PlaceMap(DRIVEN)
+    built.add(monday.descriptors[:1], stamps_ns=np.zeros(1), positions=np.zeros((1, 3)))
+    built.save(tmp_path / 'built')
+    with pytest.raises(MapError, match='are in two frames'):
+        merge_maps([built, monday], tmp_path / 'week')
+    _, later = saved_drive('later', online=online, xs=(1.5, 2.0), start=3)
+    trim_map(later, [3, 4], tmp_path / 'end')
+    _, joined = saved_drive('joined', loaded=monday, start=10)
+    parts = [monday, PlaceMap.load(tmp_path / 'end'), joined]
+    assert len(merge_maps(parts, tmp_path / 'week')) == 3 + 2 + 6
+    assert PlaceMap.load(tmp_path / 'week').frame_uid == monday.frame_uid is not None
+
+
+def test_a_jump_of_odometry_makes_another_frame(tmp_path, saved_drive) -> None:
+    online, before = saved_drive('before')
+    _, after = saved_drive('after', online=online, xs=np.arange(5) / 2, piece=1, start=3)
+    with pytest.raises(MapError, match='are in two frames'):
+        merge_maps([before, after], tmp_path / 'both')
+
+
+def test_a_map_without_any_pose_fits_all(tmp_path, saved_drive) -> None:
+    _, blind = saved_drive('blind', xs=(None, None))
+    _, placed = saved_drive('placed')
+    merge_maps([blind, placed], tmp_path / 'both')
+    assert PlaceMap.load(tmp_path / 'both').frame_uid == placed.frame_uid
+    assert blind.frame_uid is None
+
+
+def test_a_damaged_frame_uid_is_named(tmp_path, saved_drive) -> None:
+    _, place_map = saved_drive('map')
+    path = place_map.directory / 'map.json'
+    path.write_text(path.read_text().replace(f'"{place_map.frame_uid}"', '7'))
+    with pytest.raises(MapError, match=r'map\.json: frame_uid must be a text, not 7'):
+        PlaceMap.load(place_map.directory)
 
 
 def test_a_trimmed_map_keeps_ids_and_landmarks(tmp_path) -> None:

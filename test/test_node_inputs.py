@@ -77,19 +77,21 @@ def publisher(client, kind, topic, **qos):
     return found
 
 
-def odometry(seconds: float, x: float = 0.0, *, qw: float = 1.0) -> Odometry:
+def odometry(
+    seconds: float, x: float = 0.0, *, qw: float = 1.0, frame_id: str = 'odom'
+) -> Odometry:
     pose = Pose(position=Point(x=x), orientation=Quaternion(w=qw))
     return Odometry(
-        header=Header(stamp=stamp_msg_from_ns(round(seconds * 1e9)), frame_id='odom'),
+        header=Header(stamp=stamp_msg_from_ns(round(seconds * 1e9)), frame_id=frame_id),
         child_frame_id='base_link',
         pose=PoseWithCovariance(pose=pose),
     )
 
 
-def drive(client, odom, begin_s: float, end_s: float, *, x: float = 0.0) -> None:
+def drive(client, odom, begin_s: float, end_s: float, *, x: float = 0.0, **how) -> None:
     """Publish odometry at 20 Hz and 1 m/s, with the pictures' stamps."""
     for n in range(round((end_s - begin_s) * 20) + 1):
-        odom.publish(odometry(begin_s + n / 20, x + n / 20))
+        odom.publish(odometry(begin_s + n / 20, x + n / 20, **how))
         client.spin(0.005)
 
 
@@ -121,6 +123,30 @@ def test_odometry_places_pictures_and_is_reported(start, client, pictures):
     assert (status['pictures placed'], status['interruptions']) == ('2', '0')
     assert float(status['behind the last picture s']) == pytest.approx(0.04)
     assert status['camera on the body'] == 'known'
+
+
+def test_closures_are_in_the_odometrys_frame_from_the_first_on(start, client, pictures):
+    start('-p', 'mode:=slam', '-p', 'diagnostics_period_s:=60.0', *MOUNTED)
+    client.connect()
+    odom = publisher(client, Odometry, 'odom')
+    drive(client, odom, 100.0, 101.0, frame_id='wheels')
+    assert ask(client, pictures[0], 100.52).map_frame_id == 'wheels'
+
+
+def test_a_map_in_the_odometrys_frame_claims_nothing(start, client, pictures):
+    node = start('-p', 'mode:=both', *MOUNTED)
+    client.connect()
+    odom = publisher(client, Odometry, 'odom')
+    drive(client, odom, 100.0, 101.0, frame_id='town')
+    ask(client, pictures[0], 100.52)
+    client.wait_until(lambda: len(client.closures) == 2, 'a closure for each')
+    assert [closure.map_frame_id for closure in client.closures] == ['town', 'town']
+    assert client.closures[0].status == LoopClosure.REJECTED
+    assert client.closures[0].reason.startswith("same_frame: frame 'town' is the frame of both")
+    assert client.poses == []
+    status = client.status('map', until=lambda s: s.level == ERROR)
+    assert '-p map_frame_id:=NAME' in status['message']
+    assert len(re.findall(r"\[ERROR\].*frame 'town' is the frame of both", node.log())) == 1
 
 
 def test_missing_odometry_is_a_warning_where_places_are_learnt(start, client, pictures):
@@ -427,6 +453,27 @@ def test_a_looped_bag_begins_a_new_map_in_slam(start, client, pictures):
     status = client.status('map', until=lambda s: values(s)['places learnt'] == '1')
     status = client.status('localization', until=lambda s: 'too_recent' in s.message)
     assert status['level'] == OK, 'usual where one was never before'
+
+
+def test_what_cannot_be_learnt_is_told_and_answered(
+    start, client, pictures, tmp_path, monkeypatch
+):
+    (tmp_path / 'tmp').mkdir()
+    monkeypatch.setenv('TMPDIR', str(tmp_path / 'tmp'))
+    node = start('-p', 'mode:=slam')
+    client.connect()
+    ask(client, pictures[0], 100.0)
+    (folder,) = (tmp_path / 'tmp').glob('vpr_ros_keyframes_*')
+    (folder / '000001.jpg').mkdir()  # where the next picture would be written
+    for n in (1, 2, 3):
+        assert ask(client, pictures[n], 100.0 + n).reason.startswith('too_recent')
+    status = client.status('map', until=lambda s: s.level == ERROR)
+    assert status['message'].startswith(f'pictures are not learnt: {folder} cannot be written')
+    assert status['places learnt'] == '1'
+    assert node.log().count('pictures are not learnt') == 1
+    (folder / '000001.jpg').rmdir()
+    ask(client, pictures[4], 104.0)
+    client.status('map', until=lambda s: s.level == OK and '2 places learnt' in s.message)
 
 
 def test_list_parameters_have_their_type_also_when_empty(start, client):

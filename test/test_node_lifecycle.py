@@ -23,9 +23,11 @@ from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure
-from vpr_msgs.srv import Recognize
+from vpr_msgs.srv import Recognize, SaveMap
 
 from vpr_ros.conversions import image_from_rgb, stamp_msg_from_ns
+from vpr_ros.keyframe_store import store_of_map
+from vpr_ros.place_map import PlaceMap
 
 pytestmark = pytest.mark.ros
 QUICK = ('-p', 'diagnostics_period_s:=0.1', '-p', 'device:=cpu')
@@ -96,6 +98,37 @@ def test_ctrl_c_under_ros2_launch_comes_twice(start, tiny_model, town):
         time.sleep(pause_s)
     assert node.wait() == 0, node.log()
     assert 'Traceback' not in node.log()
+
+
+_SLOW_DISK = """
+import time
+from vpr_ros import keyframe_store as store
+link_files = store._link_files
+def slowly(*args):
+    print('saving', flush=True)
+    time.sleep(2.0)
+    return link_files(*args)
+store._link_files = slowly
+"""
+
+
+def test_ctrl_c_while_a_map_is_saved_saves_it(start, client, pictures, tmp_path, monkeypatch):
+    (tmp_path / 'slow').mkdir()
+    (tmp_path / 'slow' / 'sitecustomize.py').write_text(_SLOW_DISK)
+    monkeypatch.setenv('PYTHONPATH', str(tmp_path / 'slow'))
+    node = start('-p', 'mode:=slam')
+    node.wait_for_log('inactive -> active')
+    client.connect()
+    for n in range(3):
+        client.ask(pictures[n], 10**9 * (100 + n))
+    service = client.node.create_client(SaveMap, '/localizer/save_map')
+    client.wait_until(service.service_is_ready, 'the service')
+    service.call_async(SaveMap.Request(map_url=str(tmp_path / 'saved')))
+    node.wait_for_log('saving')
+    assert node.stop(signal.SIGINT) == 0, node.log()
+    assert f'3 places written to {tmp_path / "saved"}' in node.log()
+    assert 'Traceback' not in node.log()
+    assert len(store_of_map(PlaceMap.load(tmp_path / 'saved'))) == 3
 
 
 @pytest.mark.parametrize(

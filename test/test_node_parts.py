@@ -306,6 +306,25 @@ def test_markers_of_a_large_map_are_thinned(engine):
     assert len(markers.markers[1].points) <= MAX_PLACES
 
 
+def test_markers_are_drawn_of_what_has_a_position(engine):
+    pictures = textured_pictures(6)
+    unknown = textured_pictures(2, seed=5)
+    engine.place_map.add(engine.extractor.extract_batch(list(unknown)), stamps_ns=np.array([8, 9]))
+    board = MarkerBoard()
+    for n, rgb in enumerate((pictures[0], pictures[1], unknown[0], pictures[2], pictures[3])):
+        (answer,) = look_up(engine, rgb, n)
+        board.add(answer)
+    markers = board.draw(engine.place_map, 'map', Time()).markers
+    drawn = {marker.ns: [(p.x, p.y, p.z) for p in marker.points] for marker in markers}
+    assert drawn['places'] == [(float(n), 0.0, 0.0) for n in range(6)]
+    assert drawn['accepted'][:4] == [(0, 0, 0), (1, 0, 0), (2, 0, 0), (3, 0, 0)]
+    assert 'candidates' in drawn
+    assert np.isfinite([point for points in drawn.values() for point in points]).all()
+    board.add(look_up(engine, unknown[1], 9)[0])
+    drawn = board.draw(engine.place_map, 'map', Time()).markers
+    assert np.isfinite([p.x for marker in drawn for p in marker.points]).all()
+
+
 def test_statistics_take_percentiles_and_count_reasons(engine):
     statistics = Statistics()
     pictures = textured_pictures(6)

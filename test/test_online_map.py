@@ -2,6 +2,7 @@
 """Which pictures become places, and when they may be recognised; pictures are made here."""
 
 import dataclasses
+import resource
 
 import numpy as np
 import pytest
@@ -59,6 +60,30 @@ def test_what_shows_nothing_is_not_learnt(learnt):
     dark = dataclasses.replace(picture(0), descriptor=None, problem='dark: nothing')
     assert not learnt.learn(dark)
     assert len(learnt) == 0
+
+
+@pytest.fixture
+def full_disk():
+    """A function after which no file of this process may grow beyond so many bytes."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    yield lambda most: resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize('most', [10, 2000])  # bytes: not even the picture, not the features
+def test_what_cannot_be_written_is_no_place_and_the_next_can_be(learnt, full_disk, most):
+    learnt.learn(picture(0))
+    full_disk(most)
+    with pytest.raises(OSError, match='File too large'):
+        learnt.learn(picture(1, look=1))
+    full_disk(resource.getrlimit(resource.RLIMIT_FSIZE)[1])
+    assert len(learnt) == len(learnt.store) == 1
+    assert learnt.learn(picture(2, look=1)), 'the last keyframe is still the first picture'
+    for n in range(3, 12):
+        learnt.learn(picture(n, look=n))
+    assert learnt.release(100 * S) == 1, 'what was not kept does not count'
+    keyframe = learnt.store.keyframe(1)
+    np.testing.assert_array_equal(keyframe.features.keypoints, made_features(2).keypoints)
 
 
 def test_standing_still_piles_up_nothing_and_lets_nothing_in(learnt):

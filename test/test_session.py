@@ -11,9 +11,10 @@ from scipy.spatial.transform import Rotation
 from vpr_ros.cameras import MapCamera, matrix_of_pose
 from vpr_ros.errors import MapError, MapModelMismatchError
 from vpr_ros.keyframe_store import KeyframeStore, store_of_map
+from vpr_ros.map_calibration import MapCalibration
 from vpr_ros.model_ref import ModelRef
 from vpr_ros.online_map import MappingConfig, OnlineMap
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.place_map import PlaceMap, record_calibration
 from vpr_ros.session import Anchor, Session
 
 MODEL = ModelRef('made', 'ab' * 32, 64)
@@ -159,6 +160,17 @@ def test_the_loaded_map_can_be_replaced_in_its_place(learnt, tmp_path):
         assert len(check(saved.place_map)) == 6
     assert len(loaded) == 3
     assert np.linalg.norm(loaded.descriptors[2]) == pytest.approx(1.0), 'still in use'
+
+
+def test_a_map_that_grows_keeps_its_calibration_and_its_precision(learnt, tmp_path):
+    drive(learnt, [0.0, 0.5, 1.0])
+    town = a_loaded_map(learnt, tmp_path / 'town').directory
+    PlaceMap.load(town).save(town, dtype='float16')
+    calibration = MapCalibration(0.4, 0.99, 1.0, 0.9, 0.5, 20, 10, 'town itself', '2026-01-01')
+    record_calibration(town, calibration)
+    Session(learnt.snapshot(), PlaceMap.load(town), [anchor(0, 100.0)]).save(town)
+    grown = PlaceMap.load(town)
+    assert (len(grown), grown.calibration, grown.descriptors.dtype) == (6, calibration, 'float16')
 
 
 def test_what_was_saved_and_loaded_again_is_not_doubled(learnt, tmp_path):

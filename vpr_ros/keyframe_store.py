@@ -31,7 +31,8 @@ import zipfile
 import zlib
 from bisect import bisect_left, insort
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -92,6 +93,8 @@ class KeyframeStore:
         self.folder = Path(folder)
         self._read_only = read_only
         self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._num_holders = 0
+        self._is_closed = False
         self._lock = threading.Lock()
         if not read_only:
             self.folder.mkdir(parents=True, exist_ok=True)
@@ -271,10 +274,34 @@ class KeyframeStore:
         self._check_writable()
         _write_index(self.folder, self.index)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the files of a temporary store, closed meanwhile or not, until the block ends.
+
+        Raises:
+            MapError: It is closed already.
+        """
+        with self._lock:
+            is_gone = self._is_closed
+            self._num_holders += not is_gone
+        if is_gone:
+            raise MapError(f'{self.folder} is gone: what was learnt was forgotten meanwhile')
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._num_holders -= 1
+            if self._is_closed:
+                self.close()
+
     def close(self) -> None:
-        """Write the index of what changed, or remove a temporary store."""
+        """Write the index of what changed, or remove a temporary store once nobody holds it."""
         if self._temporary is not None:
-            self._temporary.cleanup()
+            with self._lock:
+                self._is_closed = True
+                is_held = self._num_holders > 0
+            if not is_held:
+                self._temporary.cleanup()
         elif not self._read_only and len(self):
             self.save()
 

@@ -67,7 +67,7 @@ def merge_maps(maps: Sequence[PlaceMap], directory: str | Path) -> PlaceMap:
     Keyframes of two maps stay of two drives: their poses give no common depth.
 
     Args:
-        maps: Of one model, with poses in one frame.
+        maps: Of one model, with poses in one frame; those without any fit all.
         directory: Where the new map goes.
 
     Returns:
@@ -82,6 +82,7 @@ def merge_maps(maps: Sequence[PlaceMap], directory: str | Path) -> PlaceMap:
     for other in maps[1:]:
         _check_alike(first, other)
     merged = PlaceMap(first.model, frame_id=first.frame_id, origin=first.origin)
+    merged.frame_uid = _common_frame_uid(maps)
     merged.cameras = _joined_cameras(maps)
     parts = []
     for place_map in maps:
@@ -110,6 +111,7 @@ def trim_map(place_map: PlaceMap, rows: Sequence[int], directory: str | Path) ->
     if not rows:
         raise MapError(f'none of the {len(place_map)} places would stay')
     trimmed = PlaceMap(place_map.model, frame_id=place_map.frame_id, origin=place_map.origin)
+    trimmed.frame_uid = place_map.frame_uid
     trimmed.cameras = place_map.cameras
     new_rows = {row: new_row for new_row, row in enumerate(rows)}
     add_rows(trimmed, place_map, new_rows, keep_ids=True)
@@ -178,6 +180,19 @@ def _check_alike(first: PlaceMap, other: PlaceMap) -> None:
             f'{first.origin}), those of {other.directory} in {other.frame_id!r} (zero: '
             f'{other.origin}): build one of them again with --frame-id and --origin of the other'
         )
+
+
+def _common_frame_uid(maps: Sequence[PlaceMap]) -> str | None:
+    placed = [place_map for place_map in maps if place_map.num_positions]
+    for other in placed[1:]:
+        if other.frame_uid != placed[0].frame_uid:
+            raise MapError(
+                f'the poses of {placed[0].directory} and of {other.directory} are in two frames, '
+                f'though both are called {other.frame_id!r}: what is learnt on a drive begins '
+                f'where the drive began; play the second drive again with mode:=both '
+                f'map:={placed[0].directory} and call ~/save_map, which joins them'
+            )
+    return placed[0].frame_uid if placed else None
 
 
 def _joined_cameras(maps: Sequence[PlaceMap]) -> tuple[MapCamera, ...]:

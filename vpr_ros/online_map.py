@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from uuid import UUID, uuid4
 
 import numpy as np
 
@@ -92,6 +93,7 @@ class OnlineMap:
         frame_id: Frame of the odometry, and so of the places.
         config: When a picture becomes a place; assign to change it while running.
         store: Keeps the local features of the places.
+        session: Which drive this is.
         place_map: The places that are old and far enough to be recognised.
         pieces: Of each of these, the piece of odometry that gave it its position.
     """
@@ -100,6 +102,7 @@ class OnlineMap:
     frame_id: str
     config: MappingConfig
     store: KeyframeStore
+    session: UUID = field(default_factory=uuid4, init=False)
     place_map: PlaceMap = field(init=False)
     pieces: list[int] = field(default_factory=list, init=False)
     _waiting: deque[_Waiting] = field(default_factory=deque, init=False)
@@ -139,17 +142,32 @@ class OnlineMap:
         """Take a picture in, and say whether it became a keyframe.
 
         Pictures that show nothing are left out.
+
+        Raises:
+            OSError: The disk is full or not writable; the picture is no keyframe then, and the
+                next may be.
         """
         if picture.descriptor is None:
             return False
         drive = self._drive_of(picture)
         if drive.last is not None and not self._is_new(picture, drive.last):
             return False
+        image = self._write(picture, drive)  # before anything else knows of the keyframe
         drive.last = picture
         if picture.odometry is None:
             drive.num_blind += 1
             self._num_blind = max(self._num_blind, drive.num_blind)
-        self._keep(picture, drive)
+        self._waiting.append(
+            _Waiting(
+                picture.descriptor,
+                picture.stamp_ns,
+                picture.camera,
+                picture.odometry,
+                image,
+                self._travelled_m,
+                self._num_blind,
+            )
+        )
         return True
 
     def snapshot(self) -> LearntPlaces:
@@ -159,6 +177,7 @@ class OnlineMap:
         descriptors = [np.asarray(self.place_map.descriptors, np.float32)]
         descriptors += [place.descriptor[np.newaxis] for place in waiting]
         return LearntPlaces(
+            session=self.session,
             model=self.model,
             descriptors=np.concatenate(descriptors),
             stamps_ns=np.array([*known['stamp_ns'], *(w.stamp_ns for w in waiting)], np.int64),
@@ -200,7 +219,8 @@ class OnlineMap:
         assert picture.descriptor is not None and last.descriptor is not None
         return float(picture.descriptor @ last.descriptor) < config.keyframe_similarity
 
-    def _keep(self, picture: Picture, drive: _Drive) -> None:
+    def _write(self, picture: Picture, drive: _Drive) -> str:
+        """Write the files of the next place; returns the name of its picture."""
         row = len(self)
         image = keep_picture(self.store.folder, row, picture.rgb, PICTURE_HEIGHT)
         if picture.features is not None:
@@ -208,18 +228,7 @@ class OnlineMap:
             pose = now.matrix if now is not None and now.of_camera else None
             keyframe = Keyframe(picture.features, picture.intrinsics, pose)
             self.store.add(row, keyframe, drive=drive.number, camera=picture.camera)
-        assert picture.descriptor is not None  # held by `learn`
-        self._waiting.append(
-            _Waiting(
-                picture.descriptor,
-                picture.stamp_ns,
-                picture.camera,
-                picture.odometry,
-                image,
-                self._travelled_m,
-                self._num_blind,
-            )
-        )
+        return image
 
     def _is_past(self, place: _Waiting, stamp_ns: int) -> bool:
         if stamp_ns - place.stamp_ns < self.config.min_age_s * NS_PER_S:

@@ -129,6 +129,8 @@ class PlaceMap:
         frame_id: Frame of the poses.
         origin: Zero of the poses of a GNSS map, which are metres east, north and up of it; None:
             not known.
+        frame_uid: Which frame this is where the name does not tell: of poses that begin where a
+            drive began. None: whoever gave the poses knows.
         cameras: What is known of the cameras whose pictures the places are; may be empty.
         created: Time of creation, ISO 8601, UTC.
         directory: Where the map was loaded from or last saved to; None: only in memory.
@@ -148,6 +150,7 @@ class PlaceMap:
         self.model = model
         self.frame_id = frame_id
         self.origin = origin
+        self.frame_uid: str | None = None
         self.cameras: tuple[MapCamera, ...] = ()
         self.created = datetime.now(timezone.utc).isoformat(timespec='seconds')
         self.directory: Path | None = None
@@ -211,6 +214,11 @@ class PlaceMap:
     def url(self) -> str:
         """file:// address of the directory, '' while the map is only in memory."""
         return self.directory.resolve().as_uri() if self.directory else ''
+
+    @property
+    def num_positions(self) -> int:
+        """Places with a known position."""
+        return self._num_positions
 
     @property
     def has_poses(self) -> bool:
@@ -443,6 +451,7 @@ class PlaceMap:
         images = _read_images(folder / IMAGES, n)
         _check_arrays(folder, descriptors, places, (n, made_by.descriptor_size), norms=verify)
         place_map = cls(made_by, frame_id=manifest['frame_id'], origin=origin)
+        place_map.frame_uid = manifest.get('frame_uid')
         place_map.cameras = cameras
         place_map.created = manifest['created']
         place_map.directory = folder
@@ -525,6 +534,7 @@ class PlaceMap:
         manifest = {
             'schema_version': SCHEMA_VERSION,
             'frame_id': self.frame_id,
+            **({} if self.frame_uid is None else {'frame_uid': self.frame_uid}),
             **({} if self.origin is None else {'origin': asdict(self.origin)}),
             **({'cameras': [c.to_json() for c in self.cameras]} if self.cameras else {}),
             'created': self.created,
@@ -608,6 +618,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     for key, kind in kinds.items():
         if not isinstance(manifest.get(key), kind):
             raise MapError(f'{path}: {key!r} must be of type {kind.__name__}')
+    if not isinstance(manifest.get('frame_uid', ''), str):
+        raise MapError(f'{path}: frame_uid must be a text, not {manifest["frame_uid"]!r}')
     if manifest['num_places'] < 0:
         raise MapError(f'{path}: num_places is {manifest["num_places"]}')
     return manifest

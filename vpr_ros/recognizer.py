@@ -196,6 +196,14 @@ class PlaceRecognizer:
         if self._verifier is not None:
             self._verifier.config = config.verification
 
+    def check(self, config: RecognizerConfig) -> None:
+        """Refuse what cannot be put into force, without doing so.
+
+        Raises:
+            ModelError: A recorded threshold is wanted and neither map nor model records one.
+        """
+        self._threshold_of(config, self._place_map)
+
     @property
     def place_map(self) -> PlaceMap:
         """The map in use."""

@@ -3,6 +3,9 @@
 
 from __future__ import annotations
 
+import logging
+import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -18,6 +21,8 @@ from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.features import FeatureExtractor
 
+logger = logging.getLogger(__name__)
+
 ODOMETRY_FRAME = 'odom'
 USUAL_REASONS = ('below_threshold', 'too_recent')  # of rejections where one never was before
 _TOO_RECENT = (
@@ -25,6 +30,7 @@ _TOO_RECENT = (
     '(mapping.min_age_s, min_travel_m, min_keyframes)'
 )
 _UNKNOWN = np.full(4, np.nan)
+_REMINDER_S = 30.0
 
 
 class RevisitDetector:
@@ -32,6 +38,8 @@ class RevisitDetector:
 
     Attributes:
         learnt: The map that grows.
+        learning_problem: Why the last picture that was to be learnt was not, and what to do; ''
+            if it was.
     """
 
     def __init__(
@@ -60,6 +68,8 @@ class RevisitDetector:
         self.learnt = self._new_map(extractor)
         self._extractor = extractor
         self._verifies = local is not None
+        self.learning_problem = ''
+        self._told_s = -math.inf
         try:
             self._recognizer = PlaceRecognizer(
                 extractor,
@@ -86,6 +96,10 @@ class RevisitDetector:
     @config.setter
     def config(self, config: RecognizerConfig) -> None:
         self._recognizer.config = config
+
+    def check(self, config: RecognizerConfig) -> None:
+        """Refuse what cannot be put into force, as `PlaceRecognizer.check`."""
+        self._recognizer.check(config)
 
     @property
     def mapping(self) -> MappingConfig:
@@ -143,14 +157,16 @@ class RevisitDetector:
         """Recognise a picture that is no part of the stream, without learning it."""
         return self._of_past(self._recognizer.recognize_alone(rgb, stamp_ns))
 
-    def recognize(self, picture: Picture) -> Recognition:
-        """Look a described picture up among what is past, then learn it.
+    def recognize(self, picture: Picture, *, learn: bool = True) -> Recognition:
+        """Look a described picture up among what is past, then learn it, unless `learn` is False.
 
-        A picture that is rejected because nothing is past yet says `too_recent`.
+        A picture that is rejected because nothing is past yet says `too_recent`. One that cannot
+        be learnt is answered all the same; `learning_problem` says why.
         """
         self.learnt.release(picture.stamp_ns)
         found = self._of_past(self._recognizer.recognize(picture))
-        self.learnt.learn(picture)
+        if learn:
+            self._learn(picture)
         return found
 
     def reset(self) -> None:
@@ -158,9 +174,15 @@ class RevisitDetector:
         self._recognizer.reset()
 
     def start_over(self) -> None:
-        """Forget what was learnt, too: stamps name places, and must not be given twice."""
+        """Forget what was learnt, too: stamps name places, and must not be given twice.
+
+        Raises:
+            OSError: There is no room for what will be learnt; nothing was forgotten.
+        """
+        fresh = self._new_map(self._extractor)
         self.learnt.close()
-        self.learnt = self._new_map(self._extractor)
+        self.learnt = fresh
+        self.learning_problem = ''
         self._recognizer.use_map(self.learnt.place_map, self._keyframes, pieces=self.learnt.pieces)
 
     def close(self) -> None:
@@ -170,6 +192,20 @@ class RevisitDetector:
     @property
     def _keyframes(self) -> KeyframeStore | None:
         return self.learnt.store if self._verifies else None
+
+    def _learn(self, picture: Picture) -> None:
+        try:
+            if self.learnt.learn(picture):
+                self.learning_problem = ''
+        except OSError as error:
+            folder = self.learnt.store.folder
+            self.learning_problem = (
+                f'pictures are not learnt: {folder} cannot be written: {error}; make room there, '
+                'or start with TMPDIR set to a folder of another disk'
+            )
+            if time.monotonic() - self._told_s >= _REMINDER_S:
+                self._told_s = time.monotonic()
+                logger.warning(self.learning_problem)
 
     def _of_past(self, found: Recognition) -> Recognition:
         """Say of a recognition what holds of a map that is one's own past.

@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import UUID, uuid5
 
 import numpy as np
 from scipy.spatial.transform import Rotation
@@ -44,6 +45,7 @@ class LearntPlaces:
     """What was learnt up to a moment; stays as it is.
 
     Attributes:
+        session: Which drive this is.
         model: The model that described them.
         descriptors: (N, D) float32 of all places, the recent ones included.
         stamps_ns: (N,) int64.
@@ -53,6 +55,7 @@ class LearntPlaces:
         store: Their local features and pictures.
     """
 
+    session: UUID
     model: ModelRef
     descriptors: np.ndarray
     stamps_ns: np.ndarray
@@ -116,7 +119,8 @@ class Session:
         new = self._new_rows()
         placed = self._placed(new)
         combined = self._combined(new, placed)
-        combined.save(directory, keyframes=_Keyframes(self, new, placed))
+        dtype = 'float32' if self.loaded is None else self.loaded.descriptors.dtype.name
+        combined.save(directory, dtype=dtype, keyframes=_Keyframes(self, new, placed))
         positions = combined.places['position'][len(combined) - len(new) :]
         return SavedSession(combined, int(np.isnan(positions).any(axis=1).sum()))
 
@@ -149,9 +153,7 @@ class Session:
         """Return the poses of learnt places' cameras in the map to be written."""
         odometry = [self.learnt.odometry[row] for row in rows]
         if self.loaded is None:
-            # Two pieces of odometry are in two frames, and a map is in one.
-            drives = Counter(pose.drive for pose in odometry if pose is not None)
-            longest = drives.most_common(1)[0][0] if drives else None
+            longest = self._longest_drive()
             return [pose.matrix if pose and pose.drive == longest else None for pose in odometry]
         by_drive: defaultdict[int, list[Anchor]] = defaultdict(list)
         for anchor in self.anchors:
@@ -170,13 +172,22 @@ class Session:
             placed.append(nearest.map_from_odometry @ pose.matrix)
         return placed
 
+    def _longest_drive(self) -> int | None:
+        """Return the piece of odometry whose frame a map of what was learnt alone has."""
+        drives = Counter(pose.drive for pose in self.learnt.odometry if pose is not None)
+        return drives.most_common(1)[0][0] if drives else None
+
     def _combined(self, new: Sequence[int], placed: Sequence[np.ndarray | None]) -> PlaceMap:
         learnt, loaded = self.learnt, self.loaded
         model = learnt.model
         if loaded is None:
             combined = PlaceMap(model, frame_id=self.frame_id)
+            if (drive := self._longest_drive()) is not None:
+                combined.frame_uid = str(uuid5(learnt.session, str(drive)))
         else:
             combined = PlaceMap(model, frame_id=loaded.frame_id, origin=loaded.origin)
+            combined.frame_uid = loaded.frame_uid
+            combined.calibration = loaded.calibration
             add_rows(combined, loaded, {row: row for row in range(len(loaded))}, keep_ids=True)
         combined.cameras = self._cameras(new, placed)
         if not new:

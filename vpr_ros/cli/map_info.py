@@ -77,6 +77,7 @@ def _facts(place_map: PlaceMap, directory: Path) -> dict[str, Any]:
         'extent_m': extent,
         'spacing_m': None if math.isnan(place_map.spacing_m) else round(place_map.spacing_m, 3),
         'frame_id': place_map.frame_id,
+        'frame_uid': place_map.frame_uid,
         'origin': None if place_map.origin is None else asdict(place_map.origin),
         'first_stamp_s': int(stamps.min()) / _NS_PER_S if len(stamps) else None,
         'last_stamp_s': int(stamps.max()) / _NS_PER_S if len(stamps) else None,

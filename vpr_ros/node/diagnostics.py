@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from std_msgs.msg import Header
@@ -259,27 +258,29 @@ def _map(state: NodeState) -> DiagnosticStatus:
     if state.engine is None:
         return _status(state, 'map', WARN, _idle(state), {})
     place_map = state.engine.place_map
-    num_positions = int(np.isfinite(place_map.places['position']).all(axis=1).sum())
     values = {
         'url': place_map.url,
         'places': len(place_map),
         'frame': state.engine.map_frame_id,
-        'places with a position': num_positions,
+        'places with a position': place_map.num_positions,
         'places learnt': state.engine.num_learnt,
         'spacing m': place_map.spacing_m,
         'created': place_map.created,
         'model sha256': place_map.model.sha256,
     }
+    if problem := state.engine.frame_clash or state.engine.learning_problem:
+        return _status(state, 'map', ERROR, problem, values)
     if state.engine.mode == 'slam':
         message = f'{state.engine.num_learnt} places learnt, {len(place_map)} to be recognised'
         return _status(state, 'map', OK, message, values)
     if len(place_map) == 0:
         message = f'the map is empty: start with map:=DIRECTORY or call {state.name}/load_map'
         return _status(state, 'map', ERROR, message, values)
-    if num_positions < len(place_map):
+    if not place_map.has_poses:
+        num_unknown = len(place_map) - place_map.num_positions
         message = (
-            f'{len(place_map) - num_positions} of {len(place_map)} places without a position: '
-            '~/pose is not published for them'
+            f'{num_unknown} of {len(place_map)} places without a position: ~/pose is not '
+            'published for them'
         )
         return _status(state, 'map', WARN, message, values)
     return _status(state, 'map', OK, f'{len(place_map)} places', values)

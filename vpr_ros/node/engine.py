@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -20,8 +21,8 @@ from vpr_ros.odometry import OdometryPose
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.picture import Picture
 from vpr_ros.place_map import PlaceMap
-from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig
-from vpr_ros.revisits import RevisitDetector
+from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig, Status
+from vpr_ros.revisits import ODOMETRY_FRAME, RevisitDetector
 from vpr_ros.session import Anchor, SavedSession, Session
 from vpr_ros.verification.camera import Intrinsics
 from vpr_ros.verification.features import (
@@ -83,7 +84,10 @@ class Engine:
             device=config.device,
             num_threads=config.num_threads,
         )
-        place_map = self._read(config.map) if config.map else PlaceMap(self.extractor.info.ref)
+        place_map = PlaceMap(self.extractor.info.ref)
+        if config.map:
+            place_map = self._read(config.map)
+            self._check_frame(place_map, ODOMETRY_FRAME)
         self._features = config.features, config.max_features
         keyframes = features_of_map(place_map)
         local = self._local_features(keyframes)
@@ -123,13 +127,29 @@ class Engine:
 
     @odometry_frame_id.setter
     def odometry_frame_id(self, frame_id: str) -> None:
-        if self._revisits is not None:
+        if self._revisits is None or frame_id == self._revisits.frame_id:
+            return
+        with self._lock:
             self._revisits.frame_id = frame_id
+        if self.frame_clash:
+            logger.error(self.frame_clash)
+
+    @property
+    def frame_clash(self) -> str:
+        """Why closures of map and past cannot be told apart, and what to do; '' if they can."""
+        if self._located is None or self._revisits is None or not len(self._located.place_map):
+            return ''
+        return _clash(self._frame_of(self._located), self._revisits.frame_id)
 
     @property
     def num_learnt(self) -> int:
         """Places learnt so far, those included that are too recent to be recognised."""
         return len(self._revisits.learnt) if self._revisits else 0
+
+    @property
+    def learning_problem(self) -> str:
+        """Why pictures are not learnt at present, and what to do; '' if they are."""
+        return self._revisits.learning_problem if self._revisits else ''
 
     @property
     def min_similarity(self) -> float:
@@ -164,7 +184,9 @@ class Engine:
         Raises:
             ModelError: A recorded threshold is wanted and neither of them records one.
         """
-        PlaceRecognizer(self.extractor, self.place_map, config)
+        with self._lock:
+            for recognizer in self._recognizers():
+                recognizer.check(config)
 
     def summary(self) -> dict[str, str | int | float]:
         """Return what runs, for the log."""
@@ -202,32 +224,28 @@ class Engine:
         """Look the next picture of the stream up.
 
         Args:
-            picture: As described; one whose stamp lies before the camera's last one resets what
-                depends on time, and what was learnt.
+            picture: As described; one whose stamp lies well before the camera's last one resets
+                what depends on time, and what was learnt; one a little before is not learnt.
 
         Returns:
             An answer a map: the loaded one's first.
         """
         with self._lock:
-            self._follow_clock(picture.stamp_ns, picture.camera)
-            answers = [
-                Answer(
-                    recognizer.recognize(picture),
-                    recognizer.place_map,
-                    self._frame_of(recognizer),
-                )
-                for recognizer in self._recognizers()
-            ]
-            if self._located is not None and self._revisits is not None:
-                self._anchor(answers[0].recognition, picture.odometry)
+            is_newest = self._follow_clock(picture.stamp_ns, picture.camera)
+            answers = []
+            if self._located is not None:
+                found = self._located.recognize(picture)
+                self._anchor(found, picture.odometry)
+                answers.append(self._answer(self._located, self._unless_clashing(found)))
+            if self._revisits is not None:
+                found = self._revisits.recognize(picture, learn=is_newest)
+                answers.append(self._answer(self._revisits, found))
             return answers
 
     def recognize_once(self, rgb: np.ndarray, stamp_ns: int) -> Answer:
         """Recognise a picture that is no part of the stream and leaves no trace in it."""
         with self._lock:
-            return Answer(
-                self._main.recognize_alone(rgb, stamp_ns), self.place_map, self.map_frame_id
-            )
+            return self._answer(self._main, self._main.recognize_alone(rgb, stamp_ns))
 
     def reset(self) -> None:
         """Forget what depends on earlier pictures, but nothing that was learnt."""
@@ -246,11 +264,13 @@ class Engine:
         Raises:
             FileNotFoundError: No map there.
             MapModelMismatchError: Made by another model.
-            MapError: Damaged, or no such kind of URL, or the mode knows no loaded map.
+            MapError: Damaged, or no such kind of URL, or in the frame of the odometry, or the mode
+                knows no loaded map.
         """
         if self._located is None:
             raise MapError(_NO_MAP_IN_SLAM.format(url))
         place_map = self._read(url)  # slow, so before the lock
+        self._check_frame(place_map, self.odometry_frame_id)
         keyframes = features_of_map(place_map)
         local = self._local_features(keyframes)
         with self._lock:
@@ -285,15 +305,18 @@ class Engine:
         """
         if self._revisits is None:
             raise MapError('mode localize learns nothing: start the node with mode slam or both')
-        with self._lock:  # a moment, for copies of what grows
-            loaded = self._located.place_map if self._located else None
-            session = Session(
-                self._revisits.learnt.snapshot(),
-                loaded if loaded is not None and len(loaded) else None,
-                tuple(self._anchors),
-                self._frame_override or MAP_FRAME,
-            )
-        return session.save(self._directory_to_save(url, loaded))
+        with ExitStack() as until_saved:
+            with self._lock:  # a moment, for copies of what grows
+                loaded = self._located.place_map if self._located else None
+                learnt = self._revisits.learnt.snapshot()
+                until_saved.enter_context(learnt.store.held())
+                session = Session(
+                    learnt,
+                    loaded if loaded is not None and len(loaded) else None,
+                    tuple(self._anchors),
+                    self._frame_override or MAP_FRAME,
+                )
+            return session.save(self._directory_to_save(url, loaded))
 
     def close(self) -> None:
         """Let go of what was learnt."""
@@ -306,6 +329,22 @@ class Engine:
 
     def _recognizers(self) -> list[PlaceRecognizer | RevisitDetector]:
         return [recognizer for recognizer in (self._located, self._revisits) if recognizer]
+
+    def _answer(self, recognizer: PlaceRecognizer | RevisitDetector, found: Recognition) -> Answer:
+        return Answer(found, recognizer.place_map, self._frame_of(recognizer))
+
+    def _unless_clashing(self, found: Recognition) -> Recognition:
+        """Claim nothing of the loaded map where others would take it for this drive's past."""
+        if not self.frame_clash:
+            return found
+        return replace(
+            found,
+            status=Status.REJECTED,
+            reason=f'same_frame: {self.frame_clash}',
+            pose=None,
+            relative_pose=None,
+            map_from_camera=None,
+        )
 
     def _frame_of(self, recognizer: PlaceRecognizer | RevisitDetector) -> str:
         if recognizer is self._revisits:
@@ -322,20 +361,25 @@ class Engine:
 
     def _anchor(self, found: Recognition, odometry: OdometryPose | None) -> None:
         """Remember where the loaded map lies in the odometry, for what is learnt to be saved."""
+        if self._revisits is None:
+            return
         if found.map_from_camera is not None and odometry is not None and odometry.of_camera:
             map_from_odometry = found.map_from_camera @ np.linalg.inv(odometry.matrix)
             self._anchors.append(Anchor(found.stamp_ns, odometry.drive, map_from_odometry))
             if len(self._anchors) > _MAX_ANCHORS:
                 self._anchors = self._anchors[::2]
 
-    def _follow_clock(self, stamp_ns: int, camera: int) -> None:
+    def _follow_clock(self, stamp_ns: int, camera: int) -> bool:
+        """Begin anew where stamps jump back; returns whether the camera has sent no newer one."""
         last = self._last_stamps_ns.get(camera)
-        self._last_stamps_ns[camera] = stamp_ns
         if last is None or stamp_ns >= last - _BACKWARD_NS:
-            return
+            self._last_stamps_ns[camera] = stamp_ns if last is None else max(stamp_ns, last)
+            return self._last_stamps_ns[camera] == stamp_ns
+        learnt = f' and {self.num_learnt} places learnt' if self._revisits else ''
+        if self._revisits is not None:
+            self._revisits.start_over()  # first: where it cannot, the next picture asks again
         self._last_stamps_ns = {camera: stamp_ns}
         self._anchors.clear()
-        learnt = f' and {self.num_learnt} places learnt' if self._revisits else ''
         logger.warning(
             'picture stamps jumped back by %.3f s (a bag that loops?): forgetting earlier '
             'pictures%s',
@@ -344,8 +388,12 @@ class Engine:
         )
         if self._located is not None:
             self._located.reset()
-        if self._revisits is not None:
-            self._revisits.start_over()
+        return True
+
+    def _check_frame(self, place_map: PlaceMap, odometry_frame_id: str) -> None:
+        clash = _clash(self._frame_override or place_map.frame_id, odometry_frame_id)
+        if clash and self.mode == 'both':
+            raise MapError(f'{place_map.directory}: {clash}')
 
     def _read(self, url: str) -> PlaceMap:
         return PlaceMap.load(directory_of(url), model=self.extractor.info.ref)
@@ -362,6 +410,16 @@ _NO_MAP_IN_SLAM = (
     'mode slam knows no map but its own past, and {} was named: choose mode both to extend it, or '
     'localize to leave it as it is'
 )
+
+
+def _clash(map_frame_id: str, odometry_frame_id: str) -> str:
+    if map_frame_id != odometry_frame_id:
+        return ''
+    return (
+        f'frame {map_frame_id!r} is the frame of both the map and the odometry, so that closures '
+        'of the map would be taken for closures of this drive: name the frame of the map with '
+        '-p map_frame_id:=NAME, or build it with --frame-id NAME'
+    )
 
 
 def directory_of(url: str) -> Path:

@@ -42,7 +42,6 @@ from vpr_ros.node.statistics import Statistics
 from vpr_ros.node.worker import Worker
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig
-from vpr_ros.revisits import ODOMETRY_FRAME
 
 _TICK_S = 0.25
 _REMINDER_S = 30.0
@@ -180,8 +179,8 @@ class Localizer(LifecycleNode):
 
     def close(self) -> None:
         """Join the threads and let go of everything; the node is of no use afterwards."""
+        self._own_services.close()  # first: a map that is being saved needs what was learnt
         self._cleanup()
-        self._own_services.close()
         logging.getLogger('vpr_ros').removeHandler(self._log_handler)
         self.destroy_node()
 
@@ -304,9 +303,9 @@ class Localizer(LifecycleNode):
         self._diagnostics.publish(diagnostic_array(state, self.get_clock().now().to_msg()))
 
     def _follow_growth(self, engine: Engine) -> None:
-        """Announce the map again when it has grown, and the odometry's frame if that is its."""
-        engine.odometry_frame_id = self._inputs.odometry.view().frame_id or ODOMETRY_FRAME
-        if self.outputs.map_info.num_places != len(engine.place_map):
+        """Announce the map again when it has grown, or is in another frame with the odometry."""
+        said = self.outputs.map_info
+        if (said.num_places, said.header.frame_id) != (len(engine.place_map), engine.map_frame_id):
             self.outputs.publish_map_info(engine, self.get_clock().now().to_msg())
 
     def _sensor_state(self) -> SensorState:

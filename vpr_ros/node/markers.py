@@ -48,17 +48,18 @@ class MarkerBoard:
         """Make ~/markers.
 
         Args:
-            place_map: The map in use; without poses there is nothing to draw.
+            place_map: The map in use; what has no position is not drawn.
             frame_id: Frame of its poses.
             stamp: Now.
         """
         header = Header(stamp=stamp, frame_id=frame_id)
         markers = [Marker(header=header, action=Marker.DELETEALL)]
-        if not place_map.has_poses:
+        if not place_map.num_positions:
             return MarkerArray(markers=markers)
         diameter = max(_MIN_DIAMETER_M, 0.3 * float(np.nan_to_num(place_map.spacing_m)))
         answers = [a for a in list(self._recent) if a.place_map is place_map]
-        last = [m.position for m in answers[-1].recognition.matches] if answers else []
+        matches = answers[-1].recognition.matches if answers else ()
+        last = _known(np.reshape([match.position for match in matches], (-1, 3)))
         markers += [
             _marker(header, 'places', Marker.SPHERE_LIST, diameter, _GREY, _thinned(place_map)),
             _marker(header, 'candidates', Marker.SPHERE_LIST, 1.5 * diameter, _ORANGE, last),
@@ -79,20 +80,28 @@ def _edges(answers: list[Answer], *, rejected: bool) -> list[np.ndarray]:
             previous = None
             continue
         best = found.matches[0].position
+        if not np.isfinite(best).all():
+            previous = None
+            continue
         if previous is not None:
             ends += [previous, best]
         previous = best
     last = answers[-1].recognition if answers else None
     if last is not None and (last.status is Status.REJECTED) == rejected:
         for match in last.matches[1:]:
-            ends += [last.matches[0].position, match.position]
+            edge = [last.matches[0].position, match.position]
+            ends += edge if np.isfinite(edge).all() else []
     return ends
 
 
 def _thinned(place_map: PlaceMap) -> np.ndarray:
-    """At most MAX_PLACES positions (N, 3), spread evenly over the map's order."""
-    step = -(-len(place_map) // MAX_PLACES)
-    return place_map.places['position'][::step]
+    """At most MAX_PLACES known positions (N, 3), spread evenly over the map's order."""
+    known = _known(place_map.places['position'])
+    return known[:: -(-len(known) // MAX_PLACES)]
+
+
+def _known(positions: np.ndarray) -> np.ndarray:
+    return positions[np.isfinite(positions).all(axis=1)]
 
 
 def _marker(

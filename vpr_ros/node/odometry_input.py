@@ -52,6 +52,11 @@ class OdometryInput(TopicInput):
         self._placements: Counter[str] = Counter()
         self._lock = threading.Lock()
 
+    @property
+    def frame_id(self) -> str:
+        """Frame of the last odometry, '' before the first."""
+        return self._frames[0]
+
     def open(self) -> None:
         """Subscribe."""
         self._last_arrival_s = time.monotonic()
@@ -78,7 +83,7 @@ class OdometryInput(TopicInput):
             received=self._received,
             refused=self._refused,
             refusal=self._refusal,
-            frame_id=self._frames[0],
+            frame_id=self.frame_id,
             child_frame_id=self._frames[1],
             is_mounted=self._is_mounted,
             state=self._buffer.state,

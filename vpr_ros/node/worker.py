@@ -131,6 +131,8 @@ class Worker:
         picture, msg = described.picture, described.msg
         # As late as can be: odometry often comes after the picture, and nobody waits for it.
         picture.odometry = self._inputs.odometry_at(camera, picture.stamp_ns)
+        if frame_id := self._inputs.odometry.frame_id:
+            self._engine.odometry_frame_id = frame_id
         answers = self._engine.recognize(picture)
         age_s = self._age_s(picture.stamp_ns)
         self._outputs.publish_answers(answers, msg.header, picture.rgb, age_s=age_s)
