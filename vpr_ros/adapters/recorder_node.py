@@ -25,9 +25,6 @@ from vpr_ros.pose_graph.export import write_g2o
 from vpr_ros.pose_graph.odometry import OdometryTrack
 from vpr_ros.pose_graph.transforms import transform
 from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays
-from vpr_ros.poses import NS_PER_S
-
-_JUMP_BACK_NS = NS_PER_S
 
 
 class ClosureRecorder(Node):
@@ -96,7 +93,7 @@ class ClosureRecorder(Node):
         except ValueError as error:
             self.get_logger().warning(f'odometry that is no pose is left out: {error}')
             return
-        if len(self._track) and stamp_ns < self._track.last_ns - _JUMP_BACK_NS:
+        if self._track.is_set_back(stamp_ns):
             self.get_logger().warning(
                 'odometry stamps jumped back: the g2o file begins anew (the CSV goes on)'
             )

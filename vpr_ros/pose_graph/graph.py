@@ -26,7 +26,13 @@ import numpy as np
 from scipy.special import chdtri
 
 from vpr_ros.pose_graph.closure import Closure, Decision, Kind, Outcome
-from vpr_ros.pose_graph.odometry import Arrival, OdometryNoise, OdometryPose, OdometryTrack
+from vpr_ros.pose_graph.odometry import (
+    Arrival,
+    OdometryNoise,
+    OdometryPose,
+    OdometryTrack,
+    has_moved,
+)
 from vpr_ros.pose_graph.optimizer import (
     ClosureNoise,
     Edge,
@@ -46,7 +52,6 @@ from vpr_ros.poses import NS_PER_S, Trajectory
 _logger = logging.getLogger(__name__)
 
 _SAME_NODE_NS = 1_000_000
-_JUMP_BACK_NS = NS_PER_S  # less is a message that was overtaken, more another run
 _MAX_WAITING = 1000
 _RIGHT = 0.5  # weight from which graduated non-convexity calls a closure right
 _ASK_AGAIN = 0.1  # disputed closures for every accepted one until all are weighed again
@@ -163,7 +168,7 @@ class PoseGraph:
             ValueError: It is no pose.
         """
         odom_from_base = transform(position, orientation_xyzw)
-        if len(self._track) and stamp_ns < self._track.last_ns - _JUMP_BACK_NS:
+        if self._track.is_set_back(stamp_ns):
             back_s = (self._track.last_ns - stamp_ns) / NS_PER_S
             self.reset(f'odometry stamps jumped back by {back_s:.3f} s')
         arrival = self._track.add(stamp_ns, position, quaternion_xyzw(odom_from_base))
@@ -282,10 +287,12 @@ class PoseGraph:
             self._odom_from_start = transform(pose.position, pose.orientation_xyzw)
             self._insert(pose)
             return
-        moved = difference(self.nodes[-1].start_from_base, self._start_from_base(pose))
-        if (
-            np.linalg.norm(moved[:3]) >= self.config.keyframe_angle_rad
-            or np.linalg.norm(moved[3:]) >= self.config.keyframe_distance_m
+        config = self.config
+        if has_moved(
+            self.nodes[-1].start_from_base,
+            self._start_from_base(pose),
+            config.keyframe_distance_m,
+            config.keyframe_angle_rad,
         ):
             self._insert(pose)
 
