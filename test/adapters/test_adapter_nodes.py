@@ -145,10 +145,12 @@ def test_a_g2o_file_with_odometry(started, tmp_path):
         robot.odom.publish(odometry_msg(TRUTH, i))
     robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP, 0))))
     robot.closures.publish(closure_msg(closure(TRUTH, LAP, 1), status=LoopClosure.CANDIDATE))
+    robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP + 1, 1)), frame='map'))
     robot.spin(1.0)
     answer = robot.ask('/closure_recorder/save_g2o')
     assert answer.success, answer.message
     assert '1 closures in' in answer.message
+    assert "1 not used, of another map: 'map' is not 'odom', the odometry" in answer.message
     rows = [line.split() for line in path.read_text().splitlines()]
     vertices = {int(r[1]): np.array(r[2:], float) for r in rows if r[0] == 'VERTEX_SE3:QUAT'}
     edges = [r for r in rows if r[0] == 'EDGE_SE3:QUAT']
@@ -309,6 +311,9 @@ def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
     robot.wait_until(robot.closures.get_subscription_count, 'the node')
     robot.wait_until(lambda: robot.node.count_publishers('/diagnostics'), 'diagnostics')
     robot.spin(0.5)
+    early = closure_msg(of_camera(closure(TRUTH, LAP + 5, 5)), frame='map')
+    robot.closures.publish(early)
+    robot.wait_until(lambda: value('waiting for nodes or odometry') == '1', 'the early closure')
     assert status().level == DiagnosticStatus.ERROR
     assert 'no service /rtabmap/add_link' in status().message
     for i in range(len(TRUTH)):
@@ -323,7 +328,8 @@ def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
     direction = closure_msg(of_camera(right))
     direction.metric = False
     robot.closures.publish(direction)
-    robot.wait_until(lambda: value('closures received') == '5', 'closures')
+    robot.wait_until(lambda: value('closures received') == '6', 'closures')
+    assert value("not used, of another map: 'map' is not 'odom', the odometry") == '1'
     assert value('not used, not verified: consistent') == '1'
     assert value('not used, without a relative pose') == '1'
     assert value('not used, not metric: a direction without a length') == '1'
