@@ -48,7 +48,7 @@ class Robot(RosClient):
         self.closures = self.node.create_publisher(LoopClosure, 'localizer/loop_closures', 100)
         self.paths = self.listen(Path, '/pose_graph/path')
         self.rejected = self.listen(LoopClosure, '/pose_graph/rejected')
-        self.statuses = {}
+        self.late, self.statuses = [], {}
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._look, 10)
         if reliability is ReliabilityPolicy.RELIABLE:
             self.wait_until(self.odom.get_subscription_count, 'the node')
@@ -187,6 +187,18 @@ def test_a_bag_that_loops_begins_a_new_run(started):
     refused = robot.save()
     assert not refused.success
     assert 'start with -p save_folder:=DIRECTORY' in refused.message
+
+
+def test_who_begins_to_listen_late_gets_a_path(started):
+    robot, _ = started()
+    robot.drive(TRUTH)
+    robot.wait_until(lambda: robot.paths, 'the path')
+    for _ in range(2):
+        listener = robot.node.create_subscription(Path, '/pose_graph/path', robot.late.append, 10)
+        robot.wait_until(lambda: robot.late, 'a path for who came late')
+        robot.node.destroy_subscription(listener)
+        robot.spin(0.5)  # the node has seen that nobody is there but the first
+        robot.late.clear()
 
 
 def test_places_without_a_pose_are_used_when_asked(started):
