@@ -222,6 +222,25 @@ def test_a_wrong_closure_that_came_first_is_taken_back():
     assert all(outcomes(graph)[i] is Outcome.ACCEPTED for i in right)
 
 
+def test_a_closure_that_was_taken_back_no_longer_lowers_the_weight_of_others():
+    graph = PoseGraph()
+    drive(graph, DRIFTED)
+    off = transform(np.array([0.5, 0, 0]), UPRIGHT)
+    graph.add_closure(closure(TRUTH, LAP + 5, 4, wrong=off))
+    graph.update()
+    for i in range(0, LAP, 3):
+        graph.add_closure(closure(TRUTH, LAP + i, i))
+    graph.update()
+    assert graph.decisions[0].outcome is Outcome.REJECTED
+    last = graph.add_closure(closure(TRUTH, LAP + 4, 4))
+    graph.update()
+    assert outcomes(graph)[last] is Outcome.ACCEPTED
+    *_, covariance = graph.closures()[-1]
+    noise = graph.config.closure
+    expected = np.repeat([1e-4 + noise.rotation**2, 1e-4 + noise.translation**2], 3)
+    assert np.diag(covariance) == pytest.approx(expected)
+
+
 def test_decisions_do_not_depend_on_the_order_of_closures():
     rng = np.random.default_rng(3)
     made = [closure(TRUTH, LAP + i, i) for i in range(0, LAP, 3)]

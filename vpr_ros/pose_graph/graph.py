@@ -496,7 +496,11 @@ class PoseGraph:
 
     def _take(self, closure_id: int, edge: Edge) -> None:
         self._edges[closure_id] = edge
-        self._accepted_of[edge.match] = edge.rank
+        self._accepted_of[edge.match] += 1
+
+    def _take_back(self, closure_id: int) -> None:
+        self._optimizer.remove_closure(closure_id)
+        self._accepted_of[self._edges[closure_id].match] -= 1
 
     def _weigh_all(self) -> None:
         """Let graduated non-convexity say which closures are right, and begin again with these."""
@@ -508,7 +512,7 @@ class PoseGraph:
         right = {closure_id for closure_id, weight in weights.items() if weight >= _RIGHT}
         accepted = self._optimizer.closure_ids()
         for closure_id in accepted - right:
-            self._optimizer.remove_closure(closure_id)
+            self._take_back(closure_id)
         for closure_id in sorted(right - accepted):
             edge = self._ranked(self._edges[closure_id])
             self._optimizer.add_closure(closure_id, edge)
