@@ -284,6 +284,8 @@ class GraphWorker:
             msg = self._messages.get(decision.closure_id)
             if msg is not None:
                 self._call(self._on_decision, msg, decision)
+            if decision.outcome is Outcome.REDUNDANT:  # for good
+                self._messages.pop(decision.closure_id, None)
 
     def _call(self, publish: Callable[..., None], *arguments: Any) -> None:
         """Call a publisher; the graph is none the worse if it fails."""
