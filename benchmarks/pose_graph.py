@@ -110,7 +110,10 @@ def run(data: Path, sequence: str, kind: Kind, seed: int, drift: Drift) -> dict:
     graph, ids, worst_s = optimised(odometry, [closure for closure, _ in closures])
     seconds = time.perf_counter() - start
     right = {i: is_right for i, (_, is_right) in zip(ids, closures, strict=True)}
-    accepted = {i for i, d in graph.decisions.items() if d.outcome is Outcome.ACCEPTED}
+    accepted, rejected = (
+        {i for i, d in graph.decisions.items() if d.outcome is outcome}
+        for outcome in (Outcome.ACCEPTED, Outcome.REJECTED)
+    )
     before, after = errors_m(truth, odometry, graph)
     drift_m, drift_deg = drift_of_a_metre(truth, odometry)
     way_m = float(np.linalg.norm(np.diff(truth.positions, axis=0), axis=1).sum())
@@ -125,7 +128,7 @@ def run(data: Path, sequence: str, kind: Kind, seed: int, drift: Drift) -> dict:
         'wrong': len(right) - sum(right.values()),
         'accepted': len(accepted),
         'wrong_accepted': sum(not right[i] for i in accepted),
-        'right_rejected': sum(right[i] for i in set(right) - accepted),
+        'right_rejected': sum(right[i] for i in rejected),
         'ate_before_m': before,
         'ate_after_m': after,
         'percent': 100 * after / before,

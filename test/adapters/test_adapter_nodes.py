@@ -2,6 +2,7 @@
 """The adapters' nodes over DDS; RTAB-Map is a stand-in with its published fields and rules."""
 
 import csv
+import os
 import subprocess
 import sys
 import time
@@ -145,10 +146,12 @@ def test_a_g2o_file_with_odometry(started, tmp_path):
         robot.odom.publish(odometry_msg(TRUTH, i))
     robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP, 0))))
     robot.closures.publish(closure_msg(closure(TRUTH, LAP, 1), status=LoopClosure.CANDIDATE))
+    robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP + 1, 1)), frame='map'))
     robot.spin(1.0)
     answer = robot.ask('/closure_recorder/save_g2o')
     assert answer.success, answer.message
     assert '1 closures in' in answer.message
+    assert "1 not used, of another map: 'map' is not 'odom', the odometry" in answer.message
     rows = [line.split() for line in path.read_text().splitlines()]
     vertices = {int(r[1]): np.array(r[2:], float) for r in rows if r[0] == 'VERTEX_SE3:QUAT'}
     edges = [r for r in rows if r[0] == 'EDGE_SE3:QUAT']
@@ -163,6 +166,39 @@ def test_the_recorder_says_what_is_missing(tmp_path):
     (tmp_path / 'other').write_text('mine')
     assert 'holds something else' in refusal_of('closure_recorder', f'file:={tmp_path / "other"}')
     assert "did you mean 'g2o_file'?" in refusal_of('closure_recorder', 'g2o_fil:=x')
+
+
+def test_the_recorder_goes_on_and_ends_in_order_when_the_disk_fails(tmp_path, monkeypatch):
+    from vpr_ros.adapters.recorder_node import ClosureRecorder
+
+    path, domain = tmp_path / 'closures.csv', free_domain()
+    arguments = ['-p', f'file:={path}', '-p', 'flush_period_s:=0.05']
+    rclpy.init(args=['--ros-args', *arguments], domain_id=domain)
+    node, robot = ClosureRecorder(), Robot(domain)
+    try:
+        own = rclpy.executors.SingleThreadedExecutor()
+        own.add_node(node)
+        failed = []
+
+        def fsync(_):
+            failed.append(True)
+            raise OSError('Input/output error')
+
+        monkeypatch.setattr(os, 'fsync', fsync)
+        deadline = time.monotonic() + 20
+        while len(failed) < 2 or not robot.closures.get_subscription_count():
+            assert time.monotonic() < deadline
+            own.spin_once(timeout_sec=0.1)
+        robot.closures.publish(closure_msg(closure(TRUTH, LAP, 0)))
+        while path.read_text().count('\n') < 2:
+            assert time.monotonic() < deadline
+            own.spin_once(timeout_sec=0.1)
+        num_failed = len(failed)
+    finally:
+        robot.close()
+        node.close()
+        rclpy.try_shutdown()
+    assert len(failed) == num_failed + 1
 
 
 # --- initial_pose
@@ -241,6 +277,7 @@ class RtabmapModel:
     def __init__(self, nodes, *, rejects=()):
         self.nodes, self.rejects = nodes, rejects
         self.ready, self.links = False, []
+        self.calls = []  # what the next calls do, an exception or None: no answer
         self.srv_name = '/rtabmap/add_link'
         self.on_map = None
 
@@ -249,11 +286,19 @@ class RtabmapModel:
 
     def call_async(self, request):
         assert isinstance(request, AddLink.Request)
+        future = Future()
+        if self.calls:
+            error = self.calls.pop(0)
+            if error:
+                future.set_exception(error)
+            return future
         if request.link.from_id not in self.rejects:
             self.links.append(request.link)
-        future = Future()
         future.set_result(AddLink.Response())
         return future
+
+    def remove_pending_request(self, future):
+        assert not future.done()
 
     def publish(self):
         links = [(link.from_id, link.to_id) for link in self.links]
@@ -309,6 +354,9 @@ def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
     robot.wait_until(robot.closures.get_subscription_count, 'the node')
     robot.wait_until(lambda: robot.node.count_publishers('/diagnostics'), 'diagnostics')
     robot.spin(0.5)
+    early = closure_msg(of_camera(closure(TRUTH, LAP + 5, 5)), frame='map')
+    robot.closures.publish(early)
+    robot.wait_until(lambda: value('waiting for nodes or odometry') == '1', 'the early closure')
     assert status().level == DiagnosticStatus.ERROR
     assert 'no service /rtabmap/add_link' in status().message
     for i in range(len(TRUTH)):
@@ -323,7 +371,8 @@ def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
     direction = closure_msg(of_camera(right))
     direction.metric = False
     robot.closures.publish(direction)
-    robot.wait_until(lambda: value('closures received') == '5', 'closures')
+    robot.wait_until(lambda: value('closures received') == '6', 'closures')
+    assert value("not used, of another map: 'map' is not 'odom', the odometry") == '1'
     assert value('not used, not verified: consistent') == '1'
     assert value('not used, without a relative pose') == '1'
     assert value('not used, not metric: a direction without a length') == '1'
@@ -342,6 +391,33 @@ def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
     assert value('not taken') == '1'
     assert 'RGBD/OptimizeMaxError' in value('last reason')
     assert status().message == '1 of 2 links are in the graph of RTAB-Map'
+
+
+def test_a_link_without_an_answer_is_sent_again(rtabmap, monkeypatch):
+    """RTAB-Map dies in the first call, and the second one fails."""
+    from vpr_ros.adapters import rtabmap_node
+
+    robot, model, status = rtabmap
+
+    def value(key):
+        return {pair.key: pair.value for pair in status().values}.get(key)
+
+    monkeypatch.setattr(rtabmap_node, '_ANSWER_S', 0.3)
+    monkeypatch.setattr(rtabmap_node, '_AGAIN_S', 0.1)
+    model.ready, model.calls = True, [None, RuntimeError('lost')]
+    robot.wait_until(robot.odom.get_subscription_count, 'the node')
+    robot.wait_until(robot.closures.get_subscription_count, 'the node')
+    robot.wait_until(lambda: robot.node.count_publishers('/diagnostics'), 'diagnostics')
+    robot.spin(0.5)
+    for i in range(len(TRUTH)):
+        robot.odom.publish(odometry_msg(TRUTH, i))
+    robot.wait_until(lambda: value('odometry received') == str(len(TRUTH)), 'odometry')
+    model.publish()
+    robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP + 9, 9))))
+    robot.wait_until(lambda: value('sent') == '1', 'the link')
+    assert len(model.links) == 1
+    assert value('calls that failed') == '2'
+    assert value('waiting for the service') == '0'
 
 
 def test_without_rtabmap_msgs_the_node_names_the_package():

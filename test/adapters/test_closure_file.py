@@ -10,7 +10,7 @@ import sys
 import numpy as np
 import pytest
 from node_process import REPOSITORY
-from pose_graph.drives import closure, pose_of, seen_by, square
+from pose_graph.drives import S, closure, pose_of, seen_by, square
 
 from vpr_ros.adapters.closure_file import COLUMNS, ClosureFile, ClosureFileError
 from vpr_ros.adapters.raw_graph import raw_graph
@@ -18,7 +18,7 @@ from vpr_ros.pose_graph.closure import Kind
 from vpr_ros.pose_graph.export import write_g2o
 from vpr_ros.pose_graph.odometry import OdometryNoise, OdometryTrack
 from vpr_ros.pose_graph.optimizer import ClosureNoise
-from vpr_ros.pose_graph.transforms import transform
+from vpr_ros.pose_graph.transforms import quaternion_xyzw, small_motion, transform
 
 TRUTH, DRIFTED = square(), square(turn_error=0.02)
 LAP = len(TRUTH) // 2
@@ -150,6 +150,24 @@ def test_the_graph_is_that_of_odometry_and_closures():
     first, second, *_ = edges[-2]
     assert vertices[first] == pytest.approx(ends[0], abs=1e-9)
     assert vertices[second] == pytest.approx(ends[1], abs=1e-9)
+
+
+def test_keyframes_are_those_of_a_loop_over_all_poses():
+    """Through a long stand, which is longer than what is compared at once, and a turn."""
+    rng = np.random.default_rng(0)
+    found, stamps, last, here = OdometryTrack(OdometryNoise()), [], None, np.eye(4)
+    for i in range(2000):
+        if not 500 <= i < 900:
+            here = here @ small_motion(np.r_[rng.normal(0, 0.02, 3), rng.normal(0.01, 0.01, 3)])
+        found.add(i * S, here[:3, 3], quaternion_xyzw(here))
+        if last is None or (
+            np.linalg.norm(here[:3, 3] - last[:3, 3]) >= 0.2
+            or np.arccos((np.trace(last[:3, :3].T @ here[:3, :3]) - 1) / 2) >= 0.2
+        ):
+            stamps.append(i * S)
+            last = here
+    assert len(stamps) > 50
+    assert found.keyframes(0.2, 0.2) == stamps
 
 
 def test_what_cannot_be_placed_is_counted():

@@ -25,12 +25,15 @@ def odometry_msg(run, i):
     return msg
 
 
-def closure_msg(made, *, status=LoopClosure.VERIFIED, relative=True, cameras=('', '')):
-    """Return a closure's message; `cameras`: of the match and of the query."""
+def closure_msg(
+    made, *, status=LoopClosure.VERIFIED, relative=True, cameras=('', ''), frame='odom'
+):
+    """Return a closure's message; `cameras`: of match and query; `frame`: of its map."""
     header = Header(stamp=stamp_msg_from_ns(made.query_stamp_ns), frame_id='camera_optical')
     return LoopClosure(
         header=header,
         camera=cameras[1],
+        map_frame_id=frame,
         matches=[PlaceMatch(stamp=stamp_msg_from_ns(made.match_stamp_ns), camera=cameras[0])],
         status=status,
         has_relative_pose=relative,

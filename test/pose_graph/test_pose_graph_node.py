@@ -48,7 +48,7 @@ class Robot(RosClient):
         self.closures = self.node.create_publisher(LoopClosure, 'localizer/loop_closures', 100)
         self.paths = self.listen(Path, '/pose_graph/path')
         self.rejected = self.listen(LoopClosure, '/pose_graph/rejected')
-        self.statuses = {}
+        self.late, self.statuses = [], {}
         self.node.create_subscription(DiagnosticArray, '/diagnostics', self._look, 10)
         if reliability is ReliabilityPolicy.RELIABLE:
             self.wait_until(self.odom.get_subscription_count, 'the node')
@@ -103,6 +103,7 @@ def started(tmp_path):
 
 
 def last_path(robot):
+    robot.wait_until(lambda: robot.paths, 'the path')
     poses = robot.paths[-1].poses
     matrices = [
         transform(
@@ -125,9 +126,14 @@ def test_drift_goes_away_and_wrong_closures_come_back_with_a_reason(started, tmp
     # The run may come in pieces: the first closure must wait for all of its 32 seconds.
     robot, log = started(f'save_folder:={tmp_path / "parent" / "run"}', 'closure_wait_s:=60.0')
     assert 'no odometry on /odom: nothing has come yet' in robot.statuses['pose_graph: input'][1]
-    robot.closures.publish(closure_msg(closure(TRUTH, LAP, 0)))  # before any odometry
+    early = closure(TRUTH, LAP, 0)  # before any odometry
+    robot.closures.publish(closure_msg(early, frame='map'))
+    robot.closures.publish(closure_msg(early))
+    robot.wait_until(lambda: robot.value('waiting for odometry') == '2', 'the early closures')
     robot.drive(DRIFTED)
     robot.wait_until(lambda: robot.value('accepted') == '1', 'the first closure')
+    other_map = "not used, of another map: 'map' is not 'odom', the odometry"
+    assert robot.value(other_map) == '1'
     for i in range(4, LAP, 4):
         robot.closures.publish(closure_msg(closure(TRUTH, LAP + i, i)))
     off = transform(np.array([4.0, 3.0, 0.0]), np.array([0, 0, 0, 1.0]))
@@ -135,6 +141,8 @@ def test_drift_goes_away_and_wrong_closures_come_back_with_a_reason(started, tmp
     robot.closures.publish(wrong)
     robot.closures.publish(closure_msg(closure(TRUTH, LAP + 5, 5), status=LoopClosure.CANDIDATE))
     robot.closures.publish(closure_msg(closure(TRUTH, LAP + 5, 5), status=LoopClosure.REJECTED))
+    # A place of a loaded map whose stamp, under simulated time, lies within this run.
+    robot.closures.publish(closure_msg(closure(TRUTH, LAP + 7, 7), frame='map'))
     robot.wait_until(lambda: robot.value('accepted') == '8', 'all right closures')
     robot.wait_until(lambda: robot.rejected, 'the rejection')
     (answer,) = robot.rejected
@@ -143,7 +151,10 @@ def test_drift_goes_away_and_wrong_closures_come_back_with_a_reason(started, tmp
     assert answer.header == wrong.header
     assert answer.match_from_query == wrong.match_from_query
     robot.wait_until(lambda: robot.value('not used, below verified') == '1', 'the candidate')
-    assert robot.value('not used, rejected by the localizer') == '1'
+    robot.wait_until(
+        lambda: robot.value('not used, rejected by the localizer') == '1', 'the other'
+    )
+    robot.wait_until(lambda: robot.value(other_map) == '2', 'the closure of another map')
     assert robot.value('rejected against_odometry') == '1'
     assert robot.statuses['pose_graph: input'][2]['odometry received'] == str(len(DRIFTED))
 
@@ -178,6 +189,18 @@ def test_a_bag_that_loops_begins_a_new_run(started):
     refused = robot.save()
     assert not refused.success
     assert 'start with -p save_folder:=DIRECTORY' in refused.message
+
+
+def test_who_begins_to_listen_late_gets_a_path(started):
+    robot, _ = started()
+    robot.drive(TRUTH)
+    robot.wait_until(lambda: robot.paths, 'the path')
+    for _ in range(2):
+        listener = robot.node.create_subscription(Path, '/pose_graph/path', robot.late.append, 10)
+        robot.wait_until(lambda: robot.late, 'a path for who came late')
+        robot.node.destroy_subscription(listener)
+        robot.spin(0.5)  # the node has seen that nobody is there but the first
+        robot.late.clear()
 
 
 def test_places_without_a_pose_are_used_when_asked(started):

@@ -107,13 +107,23 @@ class ClosureFile:
         self.num_rows += 1
 
     def flush(self) -> None:
-        """Make the disk keep what was written, also when the power goes."""
+        """Make the disk keep what was written, also when the power goes.
+
+        Raises:
+            OSError: It may not.
+        """
         os.fsync(self._file)
 
     def close(self) -> None:
-        """Flush and close."""
-        self.flush()
-        os.close(self._file)
+        """Flush and close.
+
+        Raises:
+            OSError: The disk may not keep what was written; the file is closed nevertheless.
+        """
+        try:
+            self.flush()
+        finally:
+            os.close(self._file)
 
 
 def _line(row: Sequence[str]) -> bytes:

@@ -11,7 +11,7 @@ from vpr_ros.pose_graph.closure import Closure, Kind
 from vpr_ros.pose_graph.export import GraphEdge
 from vpr_ros.pose_graph.odometry import OdometryPose, OdometryTrack
 from vpr_ros.pose_graph.optimizer import ClosureNoise, between_bases
-from vpr_ros.pose_graph.transforms import difference, inverse, transform
+from vpr_ros.pose_graph.transforms import inverse, transform
 
 _LEAST = 1e-10
 
@@ -43,7 +43,7 @@ def raw_graph(
         return np.zeros((0, 4, 4)), [], len(closures)
     used = [closure for closure in closures if _is_within(closure, track, max_gap_s)]
     ends = {s for c in used for s in (c.query_stamp_ns, c.match_stamp_ns)}
-    stamps = sorted(ends | set(_keyframes(track, distance_m, angle_rad)))
+    stamps = sorted({*ends, *track.keyframes(distance_m, angle_rad), track.last_ns})
     poses = [track.at(stamp_ns) for stamp_ns in stamps]
     vertices = np.array([transform(p.position, p.orientation_xyzw) for p in poses])
     edges = [_step(i, poses, vertices) for i in range(len(poses) - 1)]
@@ -63,20 +63,6 @@ def _is_within(closure: Closure, track: OdometryTrack, max_gap_s: float) -> bool
         and all(track.first_ns <= s <= track.last_ns for s in stamps)
         and all(track.gap_s(s) <= max_gap_s for s in stamps)
     )
-
-
-def _keyframes(track: OdometryTrack, distance_m: float, angle_rad: float) -> list[int]:
-    stamps: list[int] = []
-    last = np.eye(4)
-    for i in range(len(track)):
-        pose = track[i]
-        here = transform(pose.position, pose.orientation_xyzw)
-        moved = difference(last, here)
-        far = np.linalg.norm(moved[3:]) >= distance_m or np.linalg.norm(moved[:3]) >= angle_rad
-        if not stamps or far or i == len(track) - 1:
-            stamps.append(pose.stamp_ns)
-            last = here
-    return stamps
 
 
 def _step(i: int, poses: list[OdometryPose], vertices: np.ndarray) -> GraphEdge:

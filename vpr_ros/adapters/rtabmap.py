@@ -17,13 +17,16 @@ import numpy as np
 from vpr_ros.pose_graph.closure import Closure, Kind
 from vpr_ros.pose_graph.odometry import OdometryNoise, OdometryPose, OdometryTrack
 from vpr_ros.pose_graph.optimizer import ClosureNoise, between_bases
-from vpr_ros.pose_graph.transforms import inverse, moved_covariance, transform
+from vpr_ros.pose_graph.transforms import (
+    inverse,
+    moved_covariance,
+    transform,
+    translation_first,
+)
 from vpr_ros.poses import NS_PER_S
 
 USER_CLOSURE = 4  # rtabmap::Link::kUserClosure
-_TRANSLATION_FIRST = [3, 4, 5, 0, 1, 2]
 _SAME_NS = 1_000_000  # float64 seconds of today's stamps are exact to half a microsecond
-_JUMP_BACK_NS = NS_PER_S
 _MAX_WAITING = 1000
 
 
@@ -128,7 +131,7 @@ class LinkMaker:
             ValueError: It is no pose.
         """
         transform(position, orientation_xyzw)
-        if len(self._track) and stamp_ns < self._track.last_ns - _JUMP_BACK_NS:
+        if self._track.is_set_back(stamp_ns):
             self.num_resets += 1
             self._clear()
         self._track.add(stamp_ns, position, orientation_xyzw)
@@ -278,7 +281,7 @@ class LinkMaker:
             match.node_id,
             query.node_id,
             match.node_from_picture @ bases @ inverse(node_from_query),
-            information[np.ix_(_TRANSLATION_FIRST, _TRANSLATION_FIRST)],
+            translation_first(information),
         )
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter, deque
 from typing import Any
 
@@ -11,6 +12,7 @@ from nav_msgs.msg import Odometry
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
+from rclpy.task import Future
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure
 
@@ -27,8 +29,11 @@ from vpr_ros.node.declared import config_of, declare
 from vpr_ros.node.mounting import Mountings, UnknownCameraError
 from vpr_ros.node.running import run_node
 from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays
+from vpr_ros.pose_graph_node.own_run import OwnRun
 
 _LOOKS = 2  # maps that RTAB-Map publishes after a link before it is called not taken
+_ANSWER_S = 10.0  # RTAB-Map answers once its optimisation is done
+_AGAIN_S = 1.0  # after a call that failed
 
 
 class RtabmapLinks(Node):
@@ -49,10 +54,12 @@ class RtabmapLinks(Node):
         self._service = add_link
         self._maker = LinkMaker(self._config.links)
         self._mountings = Mountings(self._config)
+        self._own = OwnRun()
         self._received: Counter[str] = Counter()
         self._fates: Counter[str] = Counter()
         self._queue: deque[Report] = deque()
-        self._sending: Report | None = None
+        self._sending: tuple[Report, Future, float] | None = None  # to be given up then
+        self._pause_until_s = 0.0
         self._unseen: list[tuple[Report, int]] = []
         self._last_reason = self._body_frame = ''
         self._warned = False
@@ -90,10 +97,19 @@ class RtabmapLinks(Node):
             self._received['odometry that is no pose'] += 1
             if self._received['odometry that is no pose'] == 1:
                 self.get_logger().warning(f'odometry that is no pose is left out: {error}')
+        for early in self._own.see(msg.header.frame_id):
+            self._take(early)
 
     def _on_closure(self, msg: LoopClosure) -> None:
         self._received['closures'] += 1
         if why := why_not_metric(msg):
+            self._fates[f'not used, {why}'] += 1
+        elif not self._own.keep(msg):
+            self._take(msg)
+
+    def _take(self, msg: LoopClosure) -> None:
+        """Take a verified closure over if it is of this run."""
+        if why := self._own.refusal(msg):
             self._fates[f'not used, {why}'] += 1
             return
         warning = self._config.mounting_warning(msg.header.frame_id, self._body_frame)
@@ -135,18 +151,48 @@ class RtabmapLinks(Node):
                 self._queue.append(report)
             else:
                 self._tell(report, report.fate, report.reason)
-        if self._queue and self._sending is None and self._client.service_is_ready():
-            self._sending = self._queue.popleft()
-            assert self._sending.link is not None
-            request = add_link_request(self._sending.link, self._service)
-            self._client.call_async(request).add_done_callback(self._on_answer)
+        now_s = time.monotonic()
+        if self._sending is not None and now_s > self._sending[2]:
+            _, call, _ = self._sending
+            self._client.remove_pending_request(call)
+            self._send_again(f'has not answered within {_ANSWER_S:g} s')
+        may_send = self._sending is None and now_s > self._pause_until_s
+        if self._queue and may_send and self._client.service_is_ready():
+            self._send(self._queue.popleft())
 
-    def _on_answer(self, _: Any) -> None:
-        """Wait for RTAB-Map's graph: the answer itself is empty."""
-        if self._sending is not None:
-            self._fates[Fate.SENT.value] += 1
-            self._unseen.append((self._sending, 1))
+    def _send(self, report: Report) -> None:
+        assert report.link is not None
+        if self._maker.is_linked(report.link):  # an earlier call was taken, its answer was lost
+            self._look_for(report)
+            return
+        call = self._client.call_async(add_link_request(report.link, self._service))
+        self._sending = report, call, time.monotonic() + _ANSWER_S
+        call.add_done_callback(self._on_answer)
+
+    def _on_answer(self, call: Future) -> None:
+        if self._sending is None or self._sending[1] is not call:
+            return  # it was given up
+        if error := call.exception():
+            self._send_again(f'failed: {error!r}')
+        else:
+            report, *_ = self._sending
             self._sending = None
+            self._look_for(report)
+
+    def _send_again(self, why: str) -> None:
+        assert self._sending is not None
+        self.get_logger().warning(
+            f'{self._client.srv_name} {why}: the link is sent again; is RTAB-Map running?'
+        )
+        self._fates['calls that failed'] += 1
+        self._queue.appendleft(self._sending[0])
+        self._sending = None
+        self._pause_until_s = time.monotonic() + _AGAIN_S
+
+    def _look_for(self, report: Report) -> None:
+        """Wait for RTAB-Map's graph to show the link: the answer itself is empty."""
+        self._fates[Fate.SENT.value] += 1
+        self._unseen.append((report, 1))
 
     def _tell(self, report: Report, fate: Fate, reason: str) -> None:
         code = reason.partition(':')[0]
@@ -162,7 +208,7 @@ class RtabmapLinks(Node):
         level, message = self._state()
         values = {
             'nodes of RTAB-Map': self._maker.num_nodes,
-            'waiting for nodes or odometry': self._maker.num_waiting,
+            'waiting for nodes or odometry': self._maker.num_waiting + self._own.num_early,
             'waiting for the service': len(self._queue),
             **{f'{name} received': number for name, number in sorted(self._received.items())},
             **dict(sorted(self._fates.items())),
@@ -190,7 +236,8 @@ class RtabmapLinks(Node):
             )
         if not self._received['odometry']:
             return DiagnosticStatus.WARN, (
-                'no odometry: pictures between nodes cannot be placed; remap with -r odom:=TOPIC'
+                'no odometry: its frame tells which closures are of this run; remap with '
+                '-r odom:=TOPIC'
             )
         if not self._received['closures']:
             return DiagnosticStatus.WARN, 'no closure from the localizer yet'

@@ -3,13 +3,8 @@
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.task import Future
 from std_srvs.srv import SetBool, Trigger
 from vpr_msgs.srv import LoadMap, Recognize, SaveMap
 
@@ -17,6 +12,7 @@ from vpr_ros.conversions import rgb_from_image, stamp_ns_from_msg
 from vpr_ros.errors import MapError, MapModelMismatchError, VprError
 from vpr_ros.node.engine import Engine
 from vpr_ros.node.messages import map_info
+from vpr_ros.node.service_thread import ServiceThread
 
 if TYPE_CHECKING:
     from vpr_ros.node.localizer import Localizer
@@ -30,10 +26,8 @@ class Services:
     def __init__(self, node: Localizer) -> None:
         """Offer the services of `node`."""
         self._node = node
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix='services')
-        # A result from another thread must wake the executor, which alone resumes coroutines.
-        self._wake = node.create_guard_condition(lambda: None)
-        group = ReentrantCallbackGroup()  # a waiting call must not hold up the next one
+        self._thread = ServiceThread(node)
+        group = self._thread.group
         node.create_service(LoadMap, '~/load_map', self._load_map, callback_group=group)
         node.create_service(SaveMap, '~/save_map', self._save_map, callback_group=group)
         node.create_service(Recognize, '~/recognize', self._recognize, callback_group=group)
@@ -42,22 +36,22 @@ class Services:
 
     def close(self) -> None:
         """Finish what runs and drop what waits."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._thread.close()
 
     async def _load_map(
         self, request: LoadMap.Request, response: LoadMap.Response
     ) -> LoadMap.Response:
-        return await self._in_thread(self._do_load_map, request, response)
+        return await self._thread.run(self._do_load_map, request, response)
 
     async def _save_map(
         self, request: SaveMap.Request, response: SaveMap.Response
     ) -> SaveMap.Response:
-        return await self._in_thread(self._do_save_map, request, response)
+        return await self._thread.run(self._do_save_map, request, response)
 
     async def _recognize(
         self, request: Recognize.Request, response: Recognize.Response
     ) -> Recognize.Response:
-        return await self._in_thread(self._do_recognize, request, response)
+        return await self._thread.run(self._do_recognize, request, response)
 
     def _enable(self, request: SetBool.Request, response: SetBool.Response) -> SetBool.Response:
         self._node.enable(request.data)
@@ -72,25 +66,6 @@ class Services:
             response.message = 'what depended on earlier pictures is forgotten'
         else:
             response.message = self._not_configured()
-        return response
-
-    async def _in_thread(
-        self, job: Callable[[Any, Any], None], request: Any, response: Any
-    ) -> Any:
-        """Run `job(request, response)` in the services' thread and wait without blocking."""
-        done: Future = Future()
-
-        def run() -> None:
-            try:
-                job(request, response)
-            except Exception:  # the edge of a thread: the caller gets an answer, the log the rest
-                self._node.get_logger().error(f'service failed:\n{traceback.format_exc()}')
-                response.message = 'unexpected error: the log of the node has the details'
-            done.set_result(None)
-            self._wake.trigger()
-
-        self._thread.submit(run)
-        await done
         return response
 
     def _do_load_map(self, request: LoadMap.Request, response: LoadMap.Response) -> None:

@@ -67,6 +67,7 @@ class Outcome(Enum):
     WAITING = 'waiting'
     ACCEPTED = 'accepted'
     REJECTED = 'rejected'
+    REDUNDANT = 'redundant'  # says what an accepted one says already
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class Decision:
         closure_id: As `PoseGraph.add_closure` gave it.
         closure: The closure.
         outcome: What became of it.
-        reason: 'code: sentence' when rejected or waiting, otherwise ''.
+        reason: 'code: sentence', '' when accepted.
         chi2: Squared Mahalanobis distance between what it says and what was expected without it;
             NaN before it was compared.
         weight: 0..1 of graduated non-convexity; NaN if that was not asked.

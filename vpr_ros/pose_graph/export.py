@@ -14,10 +14,8 @@ import numpy as np
 
 from vpr_ros.atomic_directory import replacing
 from vpr_ros.pose_graph.graph import PoseGraph
-from vpr_ros.pose_graph.transforms import quaternion_xyzw
+from vpr_ros.pose_graph.transforms import quaternion_xyzw, translation_first
 from vpr_ros.poses import NS_PER_S, Trajectory
-
-_TRANSLATION_FIRST = [3, 4, 5, 0, 1, 2]
 
 
 def save(graph: PoseGraph, folder: str | Path) -> str:
@@ -77,7 +75,7 @@ def write_g2o(path: Path, vertices: np.ndarray, edges: Iterable[GraphEdge]) -> N
     if lines:
         lines.append('FIX 0\n')
     for first, second, measured, covariance in edges:
-        information = np.linalg.inv(covariance)[np.ix_(_TRANSLATION_FIRST, _TRANSLATION_FIRST)]
+        information = translation_first(np.linalg.inv(covariance))
         upper = ' '.join(f'{value:.9g}' for value in information[np.triu_indices(6)])
         lines.append(f'EDGE_SE3:QUAT {first} {second} {pose_text(measured)} {upper}\n')
     path.write_text(''.join(lines), encoding='utf-8')

@@ -26,7 +26,13 @@ import numpy as np
 from scipy.special import chdtri
 
 from vpr_ros.pose_graph.closure import Closure, Decision, Kind, Outcome
-from vpr_ros.pose_graph.odometry import Arrival, OdometryNoise, OdometryPose, OdometryTrack
+from vpr_ros.pose_graph.odometry import (
+    Arrival,
+    OdometryNoise,
+    OdometryPose,
+    OdometryTrack,
+    has_moved,
+)
 from vpr_ros.pose_graph.optimizer import (
     ClosureNoise,
     Edge,
@@ -46,10 +52,13 @@ from vpr_ros.poses import NS_PER_S, Trajectory
 _logger = logging.getLogger(__name__)
 
 _SAME_NODE_NS = 1_000_000
-_JUMP_BACK_NS = NS_PER_S  # less is a message that was overtaken, more another run
 _MAX_WAITING = 1000
 _RIGHT = 0.5  # weight from which graduated non-convexity calls a closure right
 _ASK_AGAIN = 0.1  # disputed closures for every accepted one until all are weighed again
+_PER_STRETCH = 20  # closures between the same two stretches of the way: fewer cost accuracy
+_REDUNDANT = (
+    'redundant: the graph has such closures from the same short stretch of the way to the same'
+)
 _TINY = 1e-10 * np.eye(6)
 _FREEDOMS = {Kind.METRIC: 6, Kind.DIRECTION: 5, Kind.PLACE: 3}
 
@@ -136,7 +145,9 @@ class PoseGraph:
         self._odom_from_start = np.eye(4)
         self.nodes: list[Node] = []
         self._stamps_ns: list[int] = []
+        self._keyframes_ns: list[int] = []
         self._edges: dict[int, Edge] = {}  # of the closures that passed the gate
+        self._accepted_in: Counter[tuple[int, int]] = Counter()  # by stretch of match and query
         self._accepted_of: Counter[int] = Counter()  # closures that lead to a node, by its key
         self._disputed = 0  # since all closures were weighed
         self._waiting: dict[int, Closure] = {}
@@ -163,7 +174,7 @@ class PoseGraph:
             ValueError: It is no pose.
         """
         odom_from_base = transform(position, orientation_xyzw)
-        if len(self._track) and stamp_ns < self._track.last_ns - _JUMP_BACK_NS:
+        if self._track.is_set_back(stamp_ns):
             back_s = (self._track.last_ns - stamp_ns) / NS_PER_S
             self.reset(f'odometry stamps jumped back by {back_s:.3f} s')
         arrival = self._track.add(stamp_ns, position, quaternion_xyzw(odom_from_base))
@@ -193,7 +204,8 @@ class PoseGraph:
         """
         before = dict(self.decisions)
         self._optimizer.settle()
-        self._judge(self._place_waiting())
+        while passed := self._place_waiting():
+            self._judge(passed)
         if self._disputed > _ASK_AGAIN * len(self._optimizer.closure_ids()):
             self._weigh_all()
         return self._changed(before)
@@ -280,14 +292,20 @@ class PoseGraph:
         """Append a node if the newest odometry pose is far enough from the last one."""
         if not self.nodes:
             self._odom_from_start = transform(pose.position, pose.orientation_xyzw)
-            self._insert(pose)
+            self._insert_keyframe(pose)
             return
-        moved = difference(self.nodes[-1].start_from_base, self._start_from_base(pose))
-        if (
-            np.linalg.norm(moved[:3]) >= self.config.keyframe_angle_rad
-            or np.linalg.norm(moved[3:]) >= self.config.keyframe_distance_m
+        config = self.config
+        if has_moved(
+            self.nodes[-1].start_from_base,
+            self._start_from_base(pose),
+            config.keyframe_distance_m,
+            config.keyframe_angle_rad,
         ):
-            self._insert(pose)
+            self._insert_keyframe(pose)
+
+    def _insert_keyframe(self, pose: OdometryPose) -> None:
+        self._insert(pose)
+        self._keyframes_ns.append(pose.stamp_ns)
 
     def _start_from_base(self, pose: OdometryPose) -> np.ndarray:
         odom_from_base = transform(pose.position, pose.orientation_xyzw)
@@ -356,18 +374,28 @@ class PoseGraph:
     # Closures.
 
     def _place_waiting(self) -> list[int]:
-        """Find the nodes of the closures that wait; returns those that passed the gate."""
-        passed = []
+        """Find the nodes of the closures that wait; returns those that passed the gate.
+
+        No more between the same two stretches than may be accepted: the others wait for that.
+        """
+        passed: list[int] = []
+        new_in: Counter[tuple[int, int]] = Counter()
         for closure_id, closure in list(self._waiting.items()):
             reason, waits = self._where(closure)
             if waits and len(self._waiting) <= _MAX_WAITING:
                 self._decide(closure_id, closure, Outcome.WAITING, reason)
                 continue
+            stretches = self._stretches(closure)
+            if not reason and 0 < new_in[stretches] >= _PER_STRETCH - self._accepted_in[stretches]:
+                continue
             del self._waiting[closure_id]
             if reason:
                 self._decide(closure_id, closure, Outcome.REJECTED, reason)
+            elif self._is_redundant(closure):
+                self._decide(closure_id, closure, Outcome.REDUNDANT, _REDUNDANT)
             elif self._passes_gate(closure_id, closure):
                 passed.append(closure_id)
+                new_in[stretches] += 1
         return passed
 
     def _where(self, closure: Closure) -> tuple[str, bool]:
@@ -412,6 +440,37 @@ class PoseGraph:
                 False,
             )
         return '', False
+
+    def _stretches(self, closure: Closure) -> tuple[int, int]:
+        """Return between which keyframes match and query lie, by the numbers of those before."""
+        return (
+            bisect_right(self._keyframes_ns, closure.match_stamp_ns),
+            bisect_right(self._keyframes_ns, closure.query_stamp_ns),
+        )
+
+    def _is_redundant(self, closure: Closure) -> bool:
+        """Tell whether a closure adds a node to a robot that stands, and nothing else.
+
+        One that contradicts the graph is never redundant: what is in there may be wrong.
+        """
+        if self._accepted_in[self._stretches(closure)] < _PER_STRETCH:
+            return False
+        if closure.kind is Kind.PLACE:
+            return True
+        expected = inverse(self._now(closure.match_stamp_ns)) @ self._now(closure.query_stamp_ns)
+        measured, covariance = between_bases(closure, self.config.closure)
+        error = difference(measured, expected)
+        used = slice(0, 6 if closure.kind is Kind.METRIC else 3)
+        error, covariance = error[used], covariance[used, used]
+        squared = float(error @ np.linalg.solve(covariance, error))
+        return squared <= _limit(self.config.confidence, len(error))
+
+    def _now(self, stamp_ns: int) -> np.ndarray:
+        """Return start_from_base (4, 4) at a stamp as the graph has it, without a new node."""
+        pose = self._track.at(max(stamp_ns, self._track.first_ns))
+        node = self.nodes[bisect_right(self._stamps_ns, pose.stamp_ns) - 1]
+        motion = inverse(node.start_from_base) @ self._start_from_base(pose)
+        return self._optimizer.poses()[node.key] @ motion
 
     def _passes_gate(self, closure_id: int, closure: Closure) -> bool:
         """Make the nodes, and compare the closure with what odometry alone says."""
@@ -489,7 +548,14 @@ class PoseGraph:
 
     def _take(self, closure_id: int, edge: Edge) -> None:
         self._edges[closure_id] = edge
-        self._accepted_of[edge.match] = edge.rank
+        self._accepted_of[edge.match] += 1
+        self._accepted_in[self._stretches(edge.closure)] += 1
+
+    def _take_back(self, closure_id: int) -> None:
+        self._optimizer.remove_closure(closure_id)
+        edge = self._edges[closure_id]
+        self._accepted_of[edge.match] -= 1
+        self._accepted_in[self._stretches(edge.closure)] -= 1
 
     def _weigh_all(self) -> None:
         """Let graduated non-convexity say which closures are right, and begin again with these."""
@@ -501,7 +567,7 @@ class PoseGraph:
         right = {closure_id for closure_id, weight in weights.items() if weight >= _RIGHT}
         accepted = self._optimizer.closure_ids()
         for closure_id in accepted - right:
-            self._optimizer.remove_closure(closure_id)
+            self._take_back(closure_id)
         for closure_id in sorted(right - accepted):
             edge = self._ranked(self._edges[closure_id])
             self._optimizer.add_closure(closure_id, edge)

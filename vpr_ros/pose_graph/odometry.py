@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from enum import Enum
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
+from vpr_ros.pose_graph.transforms import difference
 from vpr_ros.poses import NS_PER_S, rotation_angle, slerp
 
 _MIN_INTERVAL_NS = 10_000_000  # 100 poses a second are as good as more
+_JUMP_BACK_NS = NS_PER_S  # less is a message that was overtaken, more another run
+_LOOK_AHEAD = 64  # poses that are compared with a keyframe at once
 _COLUMNS = 9  # x y z qx qy qz qw, then the variances so far
 
 
@@ -64,6 +68,16 @@ class OdometryPose:
     variances: np.ndarray
 
 
+def has_moved(
+    keyframe: np.ndarray, poses: np.ndarray, distance_m: float, angle_rad: float
+) -> np.ndarray:
+    """Tell which poses (..., 4, 4) are so far or so much turned from a keyframe (4, 4): (...)."""
+    moved = difference(keyframe, poses)
+    return (np.linalg.norm(moved[..., :3], axis=-1) >= angle_rad) | (
+        np.linalg.norm(moved[..., 3:], axis=-1) >= distance_m
+    )
+
+
 class OdometryTrack:
     """All poses of one run, 80 bytes each; stamps increase."""
 
@@ -85,6 +99,16 @@ class OdometryTrack:
     def last_ns(self) -> int:
         """Stamp of the newest pose that is kept."""
         return self._stamps_ns[-1]
+
+    def is_set_back(self, stamp_ns: int) -> bool:
+        """Tell whether a stamp lies so far before the newest that another run has begun."""
+        return len(self) > 0 and stamp_ns < self.last_ns - _JUMP_BACK_NS
+
+    def copy(self) -> OdometryTrack:
+        """Return the track as it is now, for another thread."""
+        other = OdometryTrack(self._noise)
+        other._stamps_ns, other._rows = self._stamps_ns[:], self._rows[:]
+        return other
 
     def add(self, stamp_ns: int, position: np.ndarray, orientation_xyzw: np.ndarray) -> Arrival:
         """Take over a pose: position (3,) metres, unit quaternion (4,)."""
@@ -133,6 +157,30 @@ class OdometryTrack:
             slerp(begin.orientation_xyzw[None], end.orientation_xyzw[None], np.array([share]))[0],
             begin.variances + share * (end.variances - begin.variances),
         )
+
+    def keyframes(self, distance_m: float, angle_rad: float) -> list[int]:
+        """Return the stamps of the first pose and of each that `has_moved` from the one before."""
+        poses = self._matrices()
+        found = [0] if len(poses) else []
+        look = 1
+        while look < len(poses):
+            ahead = poses[look : look + _LOOK_AHEAD]
+            moved = has_moved(poses[found[-1]], ahead, distance_m, angle_rad)
+            if moved.any():
+                look += int(np.argmax(moved))
+                found.append(look)
+                look += 1
+            else:
+                look += len(ahead)
+        return [self._stamps_ns[i] for i in found]
+
+    def _matrices(self) -> np.ndarray:
+        rows = np.array(self._rows).reshape(-1, _COLUMNS)
+        poses = np.tile(np.eye(4), (len(rows), 1, 1))
+        if len(rows):
+            poses[:, :3, :3] = Rotation.from_quat(rows[:, 3:7]).as_matrix()
+            poses[:, :3, 3] = rows[:, :3]
+        return poses
 
     def _step(self, way_m: float, turn_rad: float, elapsed_s: float) -> np.ndarray:
         noise = self._noise

@@ -54,9 +54,13 @@ def small_motion(motion: np.ndarray) -> np.ndarray:
 
 
 def difference(expected: np.ndarray, found: np.ndarray) -> np.ndarray:
-    """Return the motion (6,) between two transforms, in the frame of `expected`'s source."""
+    """Return the motions (..., 6) from one transform (4, 4) to others (..., 4, 4).
+
+    They are in the frame of `expected`'s source.
+    """
     error = inverse(expected) @ found
-    return np.concatenate([Rotation.from_matrix(error[:3, :3]).as_rotvec(), error[:3, 3]])
+    turn = Rotation.from_matrix(error[..., :3, :3]).as_rotvec()
+    return np.concatenate([turn, error[..., :3, 3]], axis=-1)
 
 
 def adjoint(matrix: np.ndarray) -> np.ndarray:
@@ -67,6 +71,12 @@ def adjoint(matrix: np.ndarray) -> np.ndarray:
     result[:3, :3] = result[3:, 3:] = rotation
     result[3:, :3] = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]]) @ rotation
     return result
+
+
+def translation_first(matrix: np.ndarray) -> np.ndarray:
+    """Return a (6, 6) of small motions in the order of g2o and RTAB-Map: x y z, then rotations."""
+    order = [3, 4, 5, 0, 1, 2]
+    return matrix[np.ix_(order, order)]
 
 
 def moved_covariance(target_from_source: np.ndarray, covariance: np.ndarray) -> np.ndarray:

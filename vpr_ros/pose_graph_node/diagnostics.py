@@ -84,6 +84,7 @@ def _graph(name: str, snapshot: Snapshot) -> DiagnosticStatus:
         'nodes': nodes,
         'accepted': accepted,
         'rejected': rejected,
+        'redundant': outcomes.get('redundant', 0),
         'waiting for odometry': outcomes.get('waiting', 0),
         **{key: n for key, n in sorted(outcomes.items()) if key.startswith('rejected ')},
         **{f'not used, {why}': n for why, n in sorted(snapshot.refused.items())},

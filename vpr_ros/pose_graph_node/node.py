@@ -18,9 +18,11 @@ from std_srvs.srv import Trigger
 from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.errors import PoseGraphError
 from vpr_ros.node.declared import config_of, declare
 from vpr_ros.node.ros_logging import forward_to
 from vpr_ros.node.running import run_node
+from vpr_ros.node.service_thread import ServiceThread
 from vpr_ros.pose_graph.closure import Decision, Outcome
 from vpr_ros.pose_graph_node.diagnostics import Inputs, diagnostic_array
 from vpr_ros.pose_graph_node.messages import path, rejected, transform_msg
@@ -53,6 +55,7 @@ class PoseGraphNode(Node):
         values = declare(self, PARAMETERS)
         self._config: NodeConfig = config_of(NodeConfig, values)
         self._num_odometry = self._num_closures = 0
+        self._num_served = 0  # listeners that have got a path
         self._send_tf = make_broadcaster(self) if self._config.publish_tf else None
         self._path = self.create_publisher(Path, '~/path', 10)
         self._rejected = self.create_publisher(LoopClosure, '~/rejected', 10)
@@ -76,7 +79,8 @@ class PoseGraphNode(Node):
         self._closures = self.create_subscription(
             LoopClosure, 'localizer/loop_closures', self._on_closure, 1000
         )
-        self.create_service(Trigger, '~/save', self._on_save)
+        self._thread = ServiceThread(self)
+        self.create_service(Trigger, '~/save', self._on_save, callback_group=self._thread.group)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         self.create_timer(
             self._config.diagnostics_period_s, self._publish_diagnostics, clock=steady
@@ -95,6 +99,7 @@ class PoseGraphNode(Node):
     def close(self) -> None:
         """Stop the worker and let go of everything."""
         self._worker.stop()
+        self._thread.close()
         logging.getLogger('vpr_ros').removeHandler(self._log_handler)
         self.destroy_node()
 
@@ -118,27 +123,33 @@ class PoseGraphNode(Node):
         back_s = -jump.delta.nanoseconds * 1e-9
         self._worker.reset(f'the clock jumped back by {back_s:.3f} s')
 
-    def _on_save(self, _: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
+    async def _on_save(
+        self, request: Trigger.Request, response: Trigger.Response
+    ) -> Trigger.Response:
+        return await self._thread.run(self._save, request, response)
+
+    def _save(self, _: Trigger.Request, response: Trigger.Response) -> None:
         folder = self._config.save_folder
         if not folder:
             response.message = 'save_folder is not set: start with -p save_folder:=DIRECTORY'
-            return response
+            return
         try:
             response.message = self._worker.save(folder)
             response.success = True
-        except (OSError, TimeoutError) as error:
+        except (OSError, PoseGraphError) as error:
             response.message = f'not saved in {folder}: {error}'
         if response.success:  # rclpy ties a line of code to its level
             self.get_logger().info(response.message)
         else:
             self.get_logger().error(response.message)
-        return response
 
     # What goes; the first two in the worker's thread.
 
     def _on_update(self, snapshot: Snapshot) -> None:
-        if snapshot.trajectory is not None and self.context.ok():
+        listeners = self._path.get_subscription_count()
+        if snapshot.trajectory is not None and listeners and self.context.ok():
             self._path.publish(path(snapshot.trajectory, self._config.map_frame_id))
+            self._num_served = listeners
 
     def _on_decision(self, msg: LoopClosure, decision: Decision) -> None:
         if decision.outcome is Outcome.REJECTED and self.context.ok():
@@ -168,8 +179,16 @@ class PoseGraphNode(Node):
             closure_publishers=self.count_publishers(closures),
             closures_received=self._num_closures,
         )
+        self._serve_newcomers()
         now = self.get_clock().now().to_msg()
         self._diagnostics.publish(diagnostic_array(self._name, inputs, self._worker.snapshot, now))
+
+    def _serve_newcomers(self) -> None:
+        """Let a path be made for who began to listen after the last one."""
+        listeners = self._path.get_subscription_count()
+        if listeners > self._num_served and self._worker.snapshot.trajectory is not None:
+            self._worker.publish_again()
+        self._num_served = min(self._num_served, listeners)
 
 
 def main(args: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import time
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,15 +17,19 @@ from nav_msgs.msg import Odometry
 from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.errors import PoseGraphError
 from vpr_ros.node.mounting import Mountings, UnknownCameraError
 from vpr_ros.pose_graph.closure import Decision, Outcome
 from vpr_ros.pose_graph.export import save
 from vpr_ros.pose_graph.graph import PoseGraph
 from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays, refusal
+from vpr_ros.pose_graph_node.own_run import OwnRun
 from vpr_ros.pose_graph_node.parameters import NodeConfig
 from vpr_ros.poses import Trajectory
 
 _MAX_INBOX = 100_000  # about twenty minutes of odometry: only a graph that stands still gets there
+_STOPS = 'the node stops'
+_FAILURE_SHOWN_S = 10.0  # diagnostics look every diagnostics_period_s
 
 
 @dataclass(frozen=True)
@@ -44,7 +49,7 @@ class Snapshot:
         num_jumps: Odometry steps faster than can be.
         num_resets: How often the run began anew.
         update_s: How long the last optimisation took.
-        failure: Why the worker failed, '' if it works.
+        failure: Why the worker failed in the last seconds, '' if it works.
     """
 
     map_from_odom: np.ndarray = field(default_factory=lambda: np.eye(4))
@@ -60,6 +65,29 @@ class Snapshot:
     num_resets: int = 0
     update_s: float = 0.0
     failure: str = ''
+
+
+@dataclass(frozen=True)
+class _Task:
+    """Something to do with the graph, and where the answer goes."""
+
+    work: Callable[[], str]
+    answer: Future[str] = field(default_factory=Future)
+
+    def run(self) -> None:
+        """Do it; all that goes wrong reaches who asked.
+
+        Raises:
+            Exception: The graph failed; OSError alone, of a disk, says nothing of the graph.
+        """
+        try:
+            self.answer.set_result(self.work())
+        except OSError as error:
+            self.answer.set_exception(error)
+        except Exception as error:
+            told = PoseGraphError(f'the pose graph failed and begins anew: {error!r}')
+            self.answer.set_exception(told)
+            raise
 
 
 class GraphWorker:
@@ -93,6 +121,7 @@ class GraphWorker:
         self._graph = PoseGraph(config.graph)
         self._mountings = Mountings(config)
         self._messages: dict[int, LoopClosure] = {}
+        self._own = OwnRun()
         self._inbox: deque[Any] = deque()
         self._wake = threading.Condition()
         self._refused: Counter[str] = Counter()
@@ -100,7 +129,8 @@ class GraphWorker:
         self._odom_frame_id = self._base_frame_id = ''
         self._last_rejection = ''
         self._warned: set[str] = set()
-        self._stopped = False
+        self._failure, self._failed_s = '', 0.0
+        self._asked = self._stopped = False
         self.snapshot = Snapshot()
         self._thread = threading.Thread(target=self._run, name='pose_graph', daemon=True)
         self._thread.start()
@@ -118,14 +148,26 @@ class GraphWorker:
 
         Raises:
             OSError: It cannot be written.
-            TimeoutError: The worker did not get round to it.
+            PoseGraphError: The graph failed, or the node stops.
         """
-        return self._ask(lambda: self._save(folder))
+        answer: Future[str] = Future()
+        with self._wake:
+            if self._stopped:
+                raise PoseGraphError(_STOPS)
+            self._inbox.append(_Task(lambda: self._save(folder), answer))
+            self._asked = True
+            self._wake.notify()
+        return answer.result()
+
+    def publish_again(self) -> None:
+        """Call `on_update` soon, also if nothing comes."""
+        with self._wake:
+            self._inbox.append(_Task(str))
 
     def reset(self, cause: str) -> None:
         """Forget the run."""
         with self._wake:
-            self._inbox.append(lambda: self._reset(cause))
+            self._inbox.append(_Task(lambda: self._reset(cause)))
 
     def stop(self) -> None:
         """End the thread after what it is doing."""
@@ -133,62 +175,56 @@ class GraphWorker:
             self._stopped = True
             self._wake.notify()
         self._thread.join()
-
-    def _ask(self, task: Callable[[], str], timeout_s: float = 60.0) -> str:
-        done = threading.Event()
-        answer: list[str | BaseException] = []
-
-        def run() -> None:
-            try:
-                answer.append(task())
-            except OSError as error:
-                answer.append(error)
-            finally:
-                done.set()
-
-        with self._wake:
-            self._inbox.append(run)
-            self._wake.notify()
-        if not done.wait(timeout_s):
-            raise TimeoutError(f'the pose graph did not answer within {timeout_s:g} s')
-        if isinstance(answer[0], BaseException):
-            raise answer[0]
-        return answer[0]
+        while self._inbox:
+            item = self._inbox.popleft()
+            if isinstance(item, _Task):
+                item.answer.set_exception(PoseGraphError(_STOPS))
 
     def _run(self) -> None:
         while True:
             with self._wake:
-                self._wake.wait(self._config.update_period_s)
+                self._wake.wait_for(
+                    lambda: self._stopped or self._asked, self._config.update_period_s
+                )
                 if self._stopped:
                     return
                 inbox, self._inbox = self._inbox, deque()
-            try:
-                if inbox:
-                    self._work(inbox)
-            except Exception:  # the thread must not die in silence
-                self._fail(traceback.format_exc())
-
-    def _fail(self, text: str) -> None:
-        self._warn(f'the pose graph failed and begins anew: {text}')
-        self._reset('failure')
-        self._publish(time.monotonic(), failure=text.strip().splitlines()[-1])
+                self._asked = False
+            if inbox:
+                self._work(inbox)
 
     def _work(self, inbox: deque[Any]) -> None:
         start = time.monotonic()
         for item in inbox:
-            if isinstance(item, Odometry):
-                self._add_odometry(item)
-            elif isinstance(item, LoopClosure):
-                self._add_closure(item)
-            else:
-                self._tell(self._graph.update())  # what came before it is in what it sees
-                item()
-        self._tell(self._graph.update())
-        self._publish(start)
+            self._guard(self._take, item)
+        self._guard(lambda: self._tell(self._graph.update()))
+        self._guard(self._publish, start)
 
-    def _reset(self, cause: str) -> None:
+    def _guard(self, work: Callable[..., None], *arguments: Any) -> None:
+        """Do a part of the work; the thread must not die of it, nor in silence."""
+        try:
+            work(*arguments)
+        except Exception as error:
+            self._warn(f'the pose graph failed and begins anew: {traceback.format_exc()}')
+            self._note_failure(f'the pose graph failed and began anew: {error!r}')
+            self._reset('failure')
+
+    def _note_failure(self, text: str) -> None:
+        self._failure, self._failed_s = text, time.monotonic()
+
+    def _take(self, item: Odometry | LoopClosure | _Task) -> None:
+        if isinstance(item, Odometry):
+            self._add_odometry(item)
+        elif isinstance(item, LoopClosure):
+            self._add_closure(item)
+        else:
+            item.run()
+
+    def _reset(self, cause: str) -> str:
         self._graph.reset(cause)
         self._messages.clear()
+        self._own.forget()
+        return ''
 
     def _save(self, folder: str) -> str:
         self._tell(self._graph.settle())
@@ -208,9 +244,14 @@ class GraphWorker:
                 self._warn(f'odometry that is no pose is left out: {error}')
         if self._graph.num_resets != resets:
             self._messages.clear()
+        for early in self._own.see(msg.header.frame_id):
+            self._add_closure(early)
 
     def _add_closure(self, msg: LoopClosure) -> None:
-        if why := refusal(msg, self._config.min_status):
+        why = refusal(msg, self._config.min_status)
+        if not why and self._own.keep(msg):
+            return
+        if why := why or self._own.refusal(msg):
             self._refused[why] += 1
             return
         self._check_extrinsic(msg)
@@ -242,15 +283,28 @@ class GraphWorker:
                 self._last_rejection = decision.reason
             msg = self._messages.get(decision.closure_id)
             if msg is not None:
-                self._on_decision(msg, decision)
+                self._call(self._on_decision, msg, decision)
+            if decision.outcome is Outcome.REDUNDANT:  # for good
+                self._messages.pop(decision.closure_id, None)
 
-    def _publish(self, start_s: float, failure: str = '') -> None:
+    def _call(self, publish: Callable[..., None], *arguments: Any) -> None:
+        """Call a publisher; the graph is none the worse if it fails."""
+        try:
+            publish(*arguments)
+        except Exception as error:
+            text = f'the pose graph cannot publish: {error!r}'
+            self._warn_once(text)
+            self._note_failure(text)
+
+    def _publish(self, start_s: float) -> None:
         graph = self._graph
         outcomes: Counter[str] = Counter()
         for decision in graph.decisions.values():
             outcomes[decision.outcome.value] += 1
             if decision.outcome is Outcome.REJECTED:
                 outcomes[f'rejected {decision.code}'] += 1
+        outcomes[Outcome.WAITING.value] += self._own.num_early
+        failed_lately = time.monotonic() - self._failed_s < _FAILURE_SHOWN_S
         self.snapshot = Snapshot(
             map_from_odom=graph.map_from_odom,
             trajectory=graph.trajectory() if graph.nodes else None,
@@ -264,6 +318,6 @@ class GraphWorker:
             num_jumps=graph.num_jumps,
             num_resets=graph.num_resets,
             update_s=time.monotonic() - start_s,
-            failure=failure,
+            failure=self._failure if failed_lately else '',
         )
-        self._on_update(self.snapshot)
+        self._call(self._on_update, self.snapshot)
