@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
-from vpr_ros.place_map import PlaceMap
 from vpr_ros.sequence_filter.bayes import MAX_ACTIVE, PlaceBelief
 from vpr_ros.sequence_filter.chain import SAME_PLACE_STEPS, Chain
 from vpr_ros.sequence_filter.config import Belief, Motion, SequenceFilterConfig
@@ -42,27 +42,21 @@ class SequenceFilter:
 
     def __init__(
         self,
-        num_places: int,
-        positions: np.ndarray | None = None,
-        orientations_xyzw: np.ndarray | None = None,
         *,
         threshold: float,
         config: SequenceFilterConfig = _DEFAULTS,
         max_active: int = MAX_ACTIVE,
     ) -> None:
-        """Start knowing nothing.
+        """Start without places; `grow` brings them.
 
         Args:
-            num_places: N, may be 0.
-            positions: (N, 3) metres, map order; None or NaN: unknown.
-            orientations_xyzw: (N, 4) unit quaternions of the views; None or NaN: unknown.
             threshold: Cosine similarity from which a match counts: the model's, or the user's.
             config: What can be tuned.
             max_active: Places that are held one by one; smaller maps are exact. Not for maps
                 followed by place and pace, which are always exact.
 
         Raises:
-            ValueError: The threshold is no cosine, or the arrays do not fit.
+            ValueError: The threshold is no cosine.
         """
         if not -1.0 <= threshold <= 1.0:
             raise ValueError(f'threshold must be a cosine similarity, -1 to 1, not {threshold}')
@@ -75,26 +69,7 @@ class SequenceFilter:
         self._max_active = max_active
         self._belief: PlaceBelief | PacedBelief = PacedBelief(config)
         self._chain = Chain(self._places)
-        self.grow(num_places, positions, orientations_xyzw)
         self.reset()
-
-    @classmethod
-    def of_map(
-        cls,
-        place_map: PlaceMap,
-        *,
-        threshold: float,
-        config: SequenceFilterConfig = _DEFAULTS,
-    ) -> SequenceFilter:
-        """Make the filter of a map as it is now; `grow` it with the map."""
-        poses = place_map.places
-        return cls(
-            len(place_map),
-            poses['position'],
-            poses['orientation_xyzw'],
-            threshold=threshold,
-            config=config,
-        )
 
     def __len__(self) -> int:
         """Return N, the number of places."""
@@ -104,11 +79,6 @@ class SequenceFilter:
     def has_pace(self) -> bool:
         """Whether the pictures so far are followed by place and pace."""
         return isinstance(self._belief, PacedBelief)
-
-    @property
-    def posterior(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (M,) int64 ascending and probabilities (M,) of the places held one by one."""
-        return self._belief.rows.copy(), self._belief.mass.copy()
 
     def reset(self) -> None:
         """Forget all pictures; the places stay."""
@@ -123,13 +93,16 @@ class SequenceFilter:
         num_places: int,
         positions: np.ndarray | None = None,
         orientations_xyzw: np.ndarray | None = None,
+        pieces: Sequence[int] | None = None,
     ) -> None:
         """Take in places that were added at the end of the map.
 
         Args:
             num_places: How many places the map has now, the known ones included.
             positions: (n, 3) metres, of the n new ones; None or NaN: unknown.
-            orientations_xyzw: (n, 4) unit quaternions of the new ones; None or NaN: unknown.
+            orientations_xyzw: (n, 4) unit quaternions of the views; None or NaN: unknown.
+            pieces: (n,) number of the piece of odometry that gave each its position; None: all
+                positions are in one frame.
 
         Raises:
             ValueError: The map has shrunk (make a new filter), or the arrays do not fit.
@@ -145,9 +118,13 @@ class SequenceFilter:
             if orientations_xyzw is None
             else np.asarray(orientations_xyzw, float)
         )
-        if len(given) != n or len(views) != n:
-            raise ValueError(f'{n} places are new, not {len(given)} ({len(views)} orientations)')
-        self._places.append(given, views)
+        frames = np.zeros(n, np.int64) if pieces is None else np.asarray(pieces, np.int64)
+        if not len(given) == len(views) == len(frames) == n:
+            raise ValueError(
+                f'{n} places are new, not {len(given)} ({len(views)} orientations, '
+                f'{len(frames)} pieces)'
+            )
+        self._places.append(given, views, frames)
         self._hold()
 
     def _hold(self) -> None:
