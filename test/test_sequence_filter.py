@@ -196,6 +196,31 @@ def test_a_clock_that_goes_back_restarts():
     assert after.consistent_count == 1
 
 
+@pytest.mark.parametrize('mode', ['bayes', 'sequence'])
+@pytest.mark.parametrize('metric', [True, False])
+def test_a_picture_that_comes_late_is_judged_but_changes_nothing(mode, metric):
+    world = World(300)
+    views = [world.looks(x, noise=0.2) for x in np.arange(100.0, 131.0)]
+    plain, swapped = (world.filter(metric=metric, mode=mode) for _ in range(2))
+    for known in (plain, swapped):
+        drive(world, known, views[:30], motions=[Motion(1.0)] * 30)
+    here, elsewhere = (
+        swapped.update(world.descriptors @ view, late_ns, Motion(0.1))
+        for view, late_ns in ((views[29], 29 * S - 1), (world.elsewhere(), 29 * S - S // 10))
+    )
+    assert (here.is_consistent, here.restarted) == (True, '')
+    assert abs(here.best_row - 129) <= 1
+    assert (elsewhere.is_consistent, elsewhere.restarted) == (False, '')
+    after, expected = (
+        known.update(world.descriptors @ views[30], 30 * S, Motion(1.0))
+        for known in (plain, swapped)
+    )
+    np.testing.assert_array_equal(after.probability, expected.probability)
+    assert after.consistent_count == expected.consistent_count > 10
+    assert not swapped.is_late(30 * S)
+    assert swapped.update(world.descriptors @ views[30], 30 * S - S // 10 - 1).restarted
+
+
 def test_belief_spreads_with_the_gap():
     world = World(300)
     probabilities = []

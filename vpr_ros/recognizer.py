@@ -382,10 +382,11 @@ class PlaceRecognizer:
         rows, similarities = self._place_map.similarities(
             picture.descriptor, cameras=self._cameras(picture)
         )
+        late = over_time.is_late(picture.stamp_ns)
         belief = over_time.update(
             similarities,
             picture.stamp_ns,
-            self._motion_to(picture),
+            None if late else self._motion_to(picture),
             rows=rows if len(rows) < len(self._place_map) else None,
             asked=np.array([match.row for match in matches], np.int64),
         )

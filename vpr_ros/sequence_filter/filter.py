@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Sequence
 
 import numpy as np
 
+from vpr_ros.poses import NS_PER_S, SWAPPED_NS
 from vpr_ros.sequence_filter.bayes import MAX_ACTIVE, PlaceBelief
 from vpr_ros.sequence_filter.chain import SAME_PLACE_STEPS, Chain
 from vpr_ros.sequence_filter.config import Belief, Motion, SequenceFilterConfig
@@ -17,7 +19,6 @@ from vpr_ros.sequence_filter.observation import Evidence, Observation
 from vpr_ros.sequence_filter.pace import PacedBelief
 from vpr_ros.sequence_filter.places import Places
 
-_NS_PER_S = 1e9
 _INTERVALS = 15  # that the usual time between pictures is taken from
 _DEFAULTS = SequenceFilterConfig()
 _EDGES_OF_SUM = 300_000  # pairs looked at where masses are added up, likeliest places first
@@ -156,7 +157,8 @@ class SequenceFilter:
         """Take in one picture.
 
         Pictures that could not be described (blank, dark) are left out; the motion given with the
-        next one then has to span them.
+        next one then has to span them. One that comes late (`is_late`) is judged by what is
+        believed, and changes nothing of it.
 
         Args:
             similarities: (N,) cosine similarities of all places in map order; or (K,) of `rows`.
@@ -176,19 +178,29 @@ class SequenceFilter:
         asked = np.arange(len(self)) if asked is None else asked
         if rows is not None and len(rows) == len(self):
             given, rows = given[np.argsort(rows)], None  # all are known, if in another order
-        interval_s, restarted = self._clock(stamp_ns)
+        late = self.is_late(stamp_ns)
+        interval_s, restarted = (None, '') if late else self._clock(stamp_ns)
         if len(given) == 0:
             return _nothing(asked, 'no_places: the map holds no places yet', restarted)
         if self.config.mode == 'off':
             return _nothing(asked, 'filter_off: pictures are judged one by one', restarted)
-        evidence = self._observation.evidence(given, rows, len(self))
+        evidence = self._observation.evidence(given, rows, len(self), late=late)
         move = self._move(motion, evidence.weight, interval_s)
+        chain = copy.copy(self._chain)
         if self.config.mode == 'sequence':
-            return self._by_sequence(given, rows, asked, evidence, move, restarted)
-        if interval_s is not None:
-            self._belief.predict(move, come_back=self.config.return_probability)
-        self._belief.correct(evidence)
-        return self._by_belief(given, rows, asked, evidence, move, restarted)
+            belief = self._by_sequence(given, rows, asked, evidence, move, restarted)
+        else:
+            if interval_s is not None:
+                self._belief.predict(move, come_back=self.config.return_probability)
+            self._belief.correct(evidence)
+            belief = self._by_belief(given, rows, asked, evidence, move, restarted)
+        if late:
+            self._chain = chain
+        return belief
+
+    def is_late(self, stamp_ns: int) -> bool:
+        """Return whether a picture was overtaken by the last one, as they may arrive swapped."""
+        return self._stamp_ns is not None and 0 < self._stamp_ns - stamp_ns <= SWAPPED_NS
 
     def _checked(
         self, similarities: np.ndarray, rows: np.ndarray | None
@@ -214,7 +226,7 @@ class SequenceFilter:
         """Return seconds since the last picture, None if there is none; and why that is so."""
         before, restarted = self._stamp_ns, ''
         if before is not None:
-            interval_s = (stamp_ns - before) / _NS_PER_S
+            interval_s = (stamp_ns - before) / NS_PER_S
             if interval_s < 0:
                 restarted = f'clock_back: the clock went back by {-interval_s:.3f} s'
             elif interval_s > self.config.max_gap_s:
