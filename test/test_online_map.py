@@ -61,6 +61,12 @@ def test_what_shows_nothing_is_not_learnt(learnt):
     assert len(learnt) == 0
 
 
+def test_what_shows_nothing_still_tells_the_piece_of_odometry(learnt):
+    drive(learnt, 2)
+    learnt.learn(dataclasses.replace(picture(2, odometry=at(0.0, piece=1)), descriptor=None))
+    assert learnt.piece == 1
+
+
 def test_standing_still_piles_up_nothing_and_lets_nothing_in(learnt):
     taken = [learnt.learn(picture(n, odometry=at(0.01 * (n % 2)))) for n in range(300)]
     assert taken == [True] + [False] * 299

@@ -139,6 +139,8 @@ class OnlineMap:
 
         Pictures that show nothing are left out.
         """
+        if picture.odometry is not None:
+            self._piece = picture.odometry.drive
         if picture.descriptor is None:
             return False
         drive = self._drive_of(picture)
@@ -183,7 +185,6 @@ class OnlineMap:
                 drive.odometry = now
                 drive.travelled_m += step_m
                 self._travelled_m = max(self._travelled_m, drive.travelled_m)
-            self._piece = now.drive
         return drive
 
     def close(self) -> None:

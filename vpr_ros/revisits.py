@@ -141,7 +141,7 @@ class RevisitDetector:
 
     def recognize_alone(self, rgb: np.ndarray, stamp_ns: int) -> Recognition:
         """Recognise a picture that is no part of the stream, without learning it."""
-        return self._of_past(self._recognizer.recognize_alone(rgb, stamp_ns))
+        return self._of_past(self._recognizer.recognize_alone(rgb, stamp_ns), None)
 
     def recognize(self, picture: Picture) -> Recognition:
         """Look a described picture up among what is past, then learn it.
@@ -149,7 +149,7 @@ class RevisitDetector:
         A picture that is rejected because nothing is past yet says `too_recent`.
         """
         self.learnt.release(picture.stamp_ns)
-        found = self._of_past(self._recognizer.recognize(picture))
+        found = self._of_past(self._recognizer.recognize(picture), picture.odometry)
         self.learnt.learn(picture)
         return found
 
@@ -171,14 +171,15 @@ class RevisitDetector:
     def _keyframes(self) -> KeyframeStore | None:
         return self.learnt.store if self._verifies else None
 
-    def _of_past(self, found: Recognition) -> Recognition:
+    def _of_past(self, found: Recognition, odometry: OdometryPose | None) -> Recognition:
         """Say of a recognition what holds of a map that is one's own past.
 
         Positions of a piece of odometry that was interrupted since are in a frame that is gone.
         """
         if found.reason.startswith('map_empty'):
             return replace(found, reason=_TOO_RECENT)
-        pieces, piece = self.learnt.pieces, self.learnt.piece
+        pieces = self.learnt.pieces
+        piece = self.learnt.piece if odometry is None else odometry.drive
         gone = [pieces[match.row] != piece for match in found.matches]
         if not any(gone):
             return found
