@@ -59,10 +59,10 @@ class World:
         return filter_of(self.n, positions, config=config)
 
 
-def filter_of(n, positions=None, orientations=None, pieces=None, **settings):
+def filter_of(n, positions=None, orientations=None, *, cameras=None, **settings):
     """Return a filter of a map that is all there from the start."""
     made = SequenceFilter(threshold=THRESHOLD, **settings)
-    made.grow(n, positions, orientations, pieces)
+    made.grow(n, positions, orientations, cameras=cameras)
     return made
 
 
@@ -494,15 +494,20 @@ def test_reset_forgets():
     assert (belief.is_consistent, belief.restarted) == (False, '')
 
 
-def places_of(positions, *, pieces=None, at_once=None):
+def places_of(positions, *, pieces=None, cameras=None, at_once=None):
     """Return the places of a map that came one by one, or a few at once."""
     n = len(positions)
-    pieces = np.zeros(n, np.int64) if pieces is None else np.asarray(pieces)
+    pieces, cameras = (
+        np.zeros(n, np.int64) if given is None else np.asarray(given)
+        for given in (pieces, cameras)
+    )
     places = Places(place_radius_m=0.25, place_angle_deg=15.0)
     ends = [0, *(at_once or range(1, n + 1))]
     for begin, end in itertools.pairwise(ends):
         unknown = np.full((end - begin, 4), np.nan)
-        places.append(positions[begin:end], unknown, pieces[begin:end])
+        places.append(
+            positions[begin:end], unknown, pieces=pieces[begin:end], cameras=cameras[begin:end]
+        )
     return places
 
 
@@ -585,6 +590,48 @@ def test_spacing_is_measured_within_pieces_of_odometry():
     pieces = np.arange(30) * 2 // 3
     places = places_of(road(30, spacing_m=1.0), pieces=pieces)
     assert places.step_m == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('num_cameras', [2, 4])
+def test_spacing_is_that_of_the_places_of_one_camera(num_cameras):
+    cameras = np.arange(40) % num_cameras
+    positions = road(40, spacing_m=0.0)
+    positions[:, 0], positions[:, 1] = 3.0 * (np.arange(40) // num_cameras), 0.3 * cameras
+    places = places_of(positions, cameras=cameras)
+    assert places.step_m == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize('at_once', [None, (8,)])
+@pytest.mark.parametrize(
+    ('cameras', 'steps'),
+    [
+        ([0, 1, 0, 1, 0, 1, 0, 1], [0, 1, 1, 2, 2, 3, 3, 4]),
+        ([0, 0, 1, 0, 0, 1, 0, 0], [0, 1, 2, 2, 3, 3, 4, 5]),  # one sees half as many
+        ([0, 0, 0, 0, 1, 1, 1, 1], range(8)),  # two drives
+    ],
+)
+def test_without_positions_cameras_that_take_turns_go_on_together(cameras, steps, at_once):
+    places = places_of(road(8, unknown=range(8)), cameras=cameras, at_once=at_once)
+    assert [places.apart(0, row)[0] for row in range(8)] == list(steps)
+
+
+@pytest.mark.parametrize('metric', [True, False])
+def test_a_map_of_several_cameras_is_followed_as_well_as_one_of_one(metric):
+    n, cams, truth = 200, 4, 20 + 2.0 * np.arange(40)
+    worlds = [World(n, seed=seed) for seed in range(cams)]
+    descriptors, positions = np.empty((n * cams, 64)), np.empty((n * cams, 3))
+    for camera, world in enumerate(worlds):
+        descriptors[camera::cams] = world.descriptors
+        positions[camera::cams] = 3.0 * world.positions + [0.0, 0.3 * camera, 0.0]
+    several = filter_of(
+        n * cams, positions if metric else None, cameras=np.arange(n * cams) % cams
+    )
+    beliefs = [
+        several.update(descriptors @ worlds[0].looks(x, noise=1.0), i * S, Motion(6.0))
+        for i, x in enumerate(truth)
+    ]
+    assert np.mean([belief.is_consistent for belief in beliefs[10:]]) > 0.8
+    assert (np.abs(errors(beliefs, cams * truth)) <= 2 * cams).all()
 
 
 def test_the_first_keyframe_before_a_break_of_odometry_makes_nothing_sure():

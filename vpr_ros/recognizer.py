@@ -432,7 +432,13 @@ class PlaceRecognizer:
             first = len(known)
             new = place_map.places[first:]
             pieces = None if self._pieces is None else self._pieces[first : len(place_map)]
-            known.grow(len(place_map), new['position'], new['orientation_xyzw'], pieces)
+            known.grow(
+                len(place_map),
+                new['position'],
+                new['orientation_xyzw'],
+                pieces=pieces,
+                cameras=new['camera'],
+            )
         return known
 
     def _motion_to(self, picture: Picture) -> Motion | None:

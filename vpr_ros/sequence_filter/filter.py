@@ -94,7 +94,9 @@ class SequenceFilter:
         num_places: int,
         positions: np.ndarray | None = None,
         orientations_xyzw: np.ndarray | None = None,
+        *,
         pieces: Sequence[int] | None = None,
+        cameras: Sequence[int] | np.ndarray | None = None,
     ) -> None:
         """Take in places that were added at the end of the map.
 
@@ -104,6 +106,7 @@ class SequenceFilter:
             orientations_xyzw: (n, 4) unit quaternions of the views; None or NaN: unknown.
             pieces: (n,) number of the piece of odometry that gave each its position; None: all
                 positions are in one frame.
+            cameras: (n,) number of the camera that saw each; None: the same.
 
         Raises:
             ValueError: The map has shrunk (make a new filter), or the arrays do not fit.
@@ -119,13 +122,9 @@ class SequenceFilter:
             if orientations_xyzw is None
             else np.asarray(orientations_xyzw, float)
         )
-        frames = np.zeros(n, np.int64) if pieces is None else np.asarray(pieces, np.int64)
-        if not len(given) == len(views) == len(frames) == n:
-            raise ValueError(
-                f'{n} places are new, not {len(given)} ({len(views)} orientations, '
-                f'{len(frames)} pieces)'
-            )
-        self._places.append(given, views, frames)
+        if len(given) != n or len(views) != n:
+            raise ValueError(f'{n} places are new, not {len(given)} ({len(views)} orientations)')
+        self._places.append(given, views, pieces=_numbers(pieces, n), cameras=_numbers(cameras, n))
         self._hold()
 
     def _hold(self) -> None:
@@ -138,7 +137,7 @@ class SequenceFilter:
             return
         fits = PacedBelief.can_hold(len(self), self.config.prior_steps)
         if fits and not self._places.is_metric and self._belief.is_blank:
-            self._belief.start(len(self))
+            self._belief.start(self._places.turns)
             return
         alone = PlaceBelief(self._places, max_active=self._max_active)
         if not self._belief.is_blank:
@@ -369,6 +368,10 @@ def _of_rows(values: np.ndarray, rows: np.ndarray | None, wanted: np.ndarray) ->
     order = np.argsort(rows)
     at = order[np.minimum(np.searchsorted(rows, wanted, sorter=order), len(order) - 1)]
     return np.where(rows[at] == wanted, values[at], -np.inf)
+
+
+def _numbers(given: Sequence[int] | np.ndarray | None, n: int) -> np.ndarray:
+    return np.zeros(n, np.int64) if given is None else np.asarray(given, np.int64)
 
 
 def _nothing(asked: np.ndarray, reason: str, restarted: str) -> Belief:

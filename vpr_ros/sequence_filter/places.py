@@ -38,10 +38,11 @@ class Edges:
 class Places:
     """The places of a map, with distances in steps.
 
-    A step is the spacing of the map, or `place_radius_m` if that is more; and `place_angle_deg` of
-    turning, where orientations are known. Unless most positions are known a step is one place in
-    map order: a map that joins several drives then takes the end of one and the start of the next
-    for neighbours, which costs nothing but a little certainty there.
+    A step is the spacing of the places of one camera, or `place_radius_m` if that is more; and
+    `place_angle_deg` of turning, where orientations are known. Unless most positions are known a
+    step is one place in map order, where cameras that take turns share it: a map that joins
+    several drives then takes the end of one and the start of the next for neighbours, which costs
+    nothing but a little certainty there.
 
     Places are found through a hash of cells kept in order, so that adding one and asking for the
     neighbours of a few both take well under a millisecond at 100,000 places; now and then, as the
@@ -63,8 +64,12 @@ class Places:
         self._measured_at = 0
         self._given = GrowingArray(np.float64, (3,))  # metres; NaN: unknown
         self._pieces = GrowingArray(np.int64)
+        self._cameras = GrowingArray(np.int64)
+        self._turns = GrowingArray(np.int64)
+        self._newest_turn = -1
+        self._turn_of: dict[int, int] = {}  # a camera's last
         self._orientations = GrowingArray(np.float64, (4,))
-        self._positions = GrowingArray(np.float64, (3,))  # metres, or the place in map order
+        self._positions = GrowingArray(np.float64, (3,))  # metres, or steps in map order
         self._keys: np.ndarray = np.empty(0, np.int64)  # of cells, ascending
         self._order: np.ndarray = np.empty(0, np.int64)  # the rows in that order
         self._axes: np.ndarray = np.arange(3)  # the longest last: its cells have neighbouring keys
@@ -75,7 +80,12 @@ class Places:
         return len(self._given)
 
     def append(
-        self, positions: np.ndarray, orientations_xyzw: np.ndarray, pieces: np.ndarray
+        self,
+        positions: np.ndarray,
+        orientations_xyzw: np.ndarray,
+        *,
+        pieces: np.ndarray,
+        cameras: np.ndarray,
     ) -> None:
         """Add places.
 
@@ -84,17 +94,19 @@ class Places:
                 are put between their neighbours in map order.
             orientations_xyzw: (n, 4) float64, unit quaternions; NaN: unknown.
             pieces: (n,) int, of the odometry: positions of two pieces are not in one frame.
+            cameras: (n,) int, number of the camera that saw each.
 
         Raises:
             ValueError: Shapes disagree or a value is infinite.
         """
         n, first = len(positions), len(self)
-        shapes = positions.shape, orientations_xyzw.shape, pieces.shape
-        if shapes != ((n, 3), (n, 4), (n,)):
+        if positions.shape != (n, 3) or orientations_xyzw.shape != (n, 4):
             raise ValueError(
-                'places need positions (n, 3), orientations (n, 4) and pieces (n,), not '
-                f'{shapes[0]}, {shapes[1]} and {shapes[2]}'
+                'places need positions (n, 3) and orientations (n, 4), not '
+                f'{positions.shape} and {orientations_xyzw.shape}'
             )
+        if not len(pieces) == len(cameras) == n:
+            raise ValueError(f'{n} places need as many pieces and cameras')
         if np.isinf(positions).any() or np.isinf(orientations_xyzw).any():
             raise ValueError('the pose of a place is infinite')
         if n == 0:
@@ -102,6 +114,8 @@ class Places:
         self._given.append(positions + np.outer(pieces, [_APART_M, 0.0, 0.0]))
         self._orientations.append(orientations_xyzw)
         self._pieces.append(pieces)
+        self._cameras.append(cameras)
+        self._turns.append(np.array([self._next_turn(camera) for camera in cameras.tolist()]))
         if first < _MIN_TO_MEASURE or len(self) >= _GROWN * self._measured_at:
             self._measure()
         else:
@@ -134,6 +148,20 @@ class Places:
         one, other = np.array([first]), np.array([second])
         return float(self._steps(one, other)[0]), float(self._turn_steps(one, other)[0])
 
+    @property
+    def turns(self) -> np.ndarray:
+        """(N,) int64, ascending from 0: how many steps in map order each place is on."""
+        return self._turns.rows
+
+    def _next_turn(self, camera: int) -> int:
+        """Return the step of the next place: one on from the camera's last, if not behind others.
+
+        So cameras that see places by turns go on together, each by a step at most.
+        """
+        last = self._turn_of.get(camera, self._newest_turn)
+        self._newest_turn = self._turn_of[camera] = max(last + 1, self._newest_turn)
+        return self._newest_turn
+
     def _measure(self) -> None:
         """Decide what a step is, and place and hash all places anew."""
         self._measured_at = len(self)
@@ -151,9 +179,12 @@ class Places:
         self._keys = keys[self._order]
 
     def _spacing_m(self, known: np.ndarray) -> float:
-        """Return the median distance from one known place to the next; 0 of a few."""
-        steps = np.linalg.norm(np.diff(self._given.rows[known], axis=0), axis=1)
-        steps = steps[(steps > 0) & (np.diff(self._pieces.rows[known]) == 0)]
+        """Return the median distance from a camera's known place to its next; 0 of a few."""
+        pieces, cameras = self._pieces.rows[known], self._cameras.rows[known]
+        order = np.lexsort((cameras, pieces))
+        steps = np.linalg.norm(np.diff(self._given.rows[known][order], axis=0), axis=1)
+        together = (np.diff(pieces[order]) == 0) & (np.diff(cameras[order]) == 0)
+        steps = steps[together & (steps > 0)]
         return float(np.median(steps)) if len(self) >= _MIN_TO_MEASURE and len(steps) else 0.0
 
     def _insert(self, first: int) -> None:
@@ -172,7 +203,7 @@ class Places:
     def _placed(self, first: int) -> np.ndarray:
         """Return the positions from row `first` on; without any, the place in map order counts."""
         if not self.is_metric:
-            return np.outer(np.arange(first, len(self)), [1.0, 0.0, 0.0])
+            return np.outer(self._turns.rows[first:], [1.0, 0.0, 0.0])
         last = self._positions.rows[first - 1 : first]  # none before the first
         begin = first - len(last)
         given = np.concatenate([last, self._given.rows[first:]])
