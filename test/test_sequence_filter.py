@@ -634,6 +634,14 @@ def test_a_map_of_several_cameras_is_followed_as_well_as_one_of_one(metric):
     assert (np.abs(errors(beliefs, cams * truth)) <= 2 * cams).all()
 
 
+def test_a_second_camera_makes_no_picture_speak_more_for_the_map():
+    world = World(200)
+    seen = world.descriptors @ world.elsewhere()
+    alone = filter_of(200).update(seen, 0)
+    twice = filter_of(400, cameras=np.arange(400) % 2).update(np.repeat(seen, 2), 0)
+    assert twice.off_map == pytest.approx(alone.off_map, rel=0.02)
+
+
 def test_the_first_keyframe_before_a_break_of_odometry_makes_nothing_sure():
     """Two stretches look alike: which one it is stays open until both are known to be apart."""
     known = SequenceFilter(threshold=THRESHOLD)
