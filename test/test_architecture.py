@@ -42,7 +42,7 @@ ARROWS = {
         'model_ref place_index'
     ),
     'retrieval_pose': 'place_map',
-    'sequence_filter': 'place_map settings',
+    'sequence_filter': 'growing_array poses settings',
     'verification': 'errors onnx_session resources settings',
     'settings': '',
     'cameras': 'poses verification',

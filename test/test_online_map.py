@@ -86,6 +86,12 @@ def test_what_cannot_be_written_is_no_place_and_the_next_can_be(learnt, full_dis
     np.testing.assert_array_equal(keyframe.features.keypoints, made_features(2).keypoints)
 
 
+def test_what_shows_nothing_still_tells_the_piece_of_odometry(learnt):
+    drive(learnt, 2)
+    learnt.learn(dataclasses.replace(picture(2, odometry=at(0.0, piece=1)), descriptor=None))
+    assert learnt.piece == 1
+
+
 def test_standing_still_piles_up_nothing_and_lets_nothing_in(learnt):
     taken = [learnt.learn(picture(n, odometry=at(0.01 * (n % 2)))) for n in range(300)]
     assert taken == [True] + [False] * 299

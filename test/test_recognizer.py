@@ -444,6 +444,15 @@ def Moved(at, x):  # noqa: N802
     return SimpleNamespace(camera=0, odometry=moved)
 
 
+def test_odometry_of_a_late_picture_is_no_part_of_the_way(world):
+    recognizer = world.make()
+    at = OdometryPose(np.zeros(3), np.array([0.0, 0, 0, 1]), True, 0)
+    before = dataclasses.replace(at, position=np.array([-3.0, 0.0, 0.0]))
+    recognizer.process(world.query(1, 2, pose()), S, odometry=at)
+    recognizer.process(world.query(1, 2, pose()), S - S // 20, odometry=before)
+    assert recognizer._motion_to(Moved(at, 3.0)).distance_m == 3.0
+
+
 def test_a_time_gap_is_logged(world, caplog):
     recognizer = world.make()
     recognizer.process(world.query(1, 0, pose()), S)

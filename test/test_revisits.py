@@ -256,6 +256,27 @@ def test_jumping_odometry_joins_nothing_across_the_jump(detector, kitchen):
         assert {drives[other] for other in store.neighbours(row)} <= {drive}
 
 
+@pytest.mark.parametrize('dark_before', [False, True])
+def test_from_the_first_picture_after_a_jump_positions_before_it_are_gone(
+    extractor, kitchen, dark_before
+):
+    detector = RevisitDetector(extractor)
+    play(detector, kitchen.shots(*FIRST, *BETWEEN))
+    shots = [shot.in_drive(1) for shot in kitchen.shots(*AGAIN[:2])]
+    before = play(detector, [dataclasses.replace(shots[0], odometry=kitchen[AGAIN[0]].odometry)])
+    if dark_before:
+        dark = dataclasses.replace(shots[1], rgb=np.full_like(shots[1].rgb, 3))
+        play(detector, [dark])
+        after = play(detector, [shots[1].later(0.1)], odometry=False)
+    else:
+        after = play(detector, [shots[1]])
+    detector.close()
+    assert before[0].pose is not None
+    assert after[0].status in (Status.CANDIDATE, Status.CONSISTENT)
+    assert after[0].pose is None
+    assert all(np.isnan(match.position).all() for match in after[0].matches)
+
+
 def test_a_jump_onto_the_same_coordinates_makes_no_neighbours(extractor, kitchen):
     """Odometry begins again at the same numbers: the filter must not take places for near."""
     detector = RevisitDetector(extractor)

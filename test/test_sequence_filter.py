@@ -2,13 +2,12 @@
 """The filter over time, in worlds where the truth is known."""
 
 import dataclasses
+import itertools
 import time
 
 import numpy as np
 import pytest
 
-from vpr_ros.model_ref import ModelRef
-from vpr_ros.place_map import PlaceMap
 from vpr_ros.sequence_filter.config import Motion, SequenceFilterConfig
 from vpr_ros.sequence_filter.filter import SequenceFilter
 from vpr_ros.sequence_filter.pace import (
@@ -57,7 +56,14 @@ class World:
     def filter(self, *, metric=True, **settings):
         positions = self.positions if metric else None
         config = SequenceFilterConfig(**settings)
-        return SequenceFilter(self.n, positions, threshold=THRESHOLD, config=config)
+        return filter_of(self.n, positions, config=config)
+
+
+def filter_of(n, positions=None, orientations=None, *, cameras=None, **settings):
+    """Return a filter of a map that is all there from the start."""
+    made = SequenceFilter(threshold=THRESHOLD, **settings)
+    made.grow(n, positions, orientations, cameras=cameras)
+    return made
 
 
 def _unit(vector):
@@ -190,6 +196,31 @@ def test_a_clock_that_goes_back_restarts():
     assert after.consistent_count == 1
 
 
+@pytest.mark.parametrize('mode', ['bayes', 'sequence'])
+@pytest.mark.parametrize('metric', [True, False])
+def test_a_picture_that_comes_late_is_judged_but_changes_nothing(mode, metric):
+    world = World(300)
+    views = [world.looks(x, noise=0.2) for x in np.arange(100.0, 131.0)]
+    plain, swapped = (world.filter(metric=metric, mode=mode) for _ in range(2))
+    for known in (plain, swapped):
+        drive(world, known, views[:30], motions=[Motion(1.0)] * 30)
+    here, elsewhere = (
+        swapped.update(world.descriptors @ view, late_ns, Motion(0.1))
+        for view, late_ns in ((views[29], 29 * S - 1), (world.elsewhere(), 29 * S - S // 10))
+    )
+    assert (here.is_consistent, here.restarted) == (True, '')
+    assert abs(here.best_row - 129) <= 1
+    assert (elsewhere.is_consistent, elsewhere.restarted) == (False, '')
+    after, expected = (
+        known.update(world.descriptors @ views[30], 30 * S, Motion(1.0))
+        for known in (plain, swapped)
+    )
+    np.testing.assert_array_equal(after.probability, expected.probability)
+    assert after.consistent_count == expected.consistent_count > 10
+    assert not swapped.is_late(30 * S)
+    assert swapped.update(world.descriptors @ views[30], 30 * S - S // 10 - 1).restarted
+
+
 def test_belief_spreads_with_the_gap():
     world = World(300)
     probabilities = []
@@ -229,7 +260,7 @@ def test_odometry_settles_what_looks_alike():
 def test_a_map_that_grows_is_recognised_when_it_is_revisited():
     world = World(200)
     truth = np.concatenate([np.arange(200.0), np.arange(60.0, 120.0)])
-    slam = SequenceFilter(0, threshold=THRESHOLD)
+    slam = SequenceFilter(threshold=THRESHOLD)
     beliefs = []
     for i, x in enumerate(truth):
         known = min(max(0, i - 50), 200)  # places wait outside the map until they are old
@@ -249,14 +280,14 @@ def test_a_second_drive_of_the_same_road_is_the_same_place():
     world = World(150)
     world.descriptors = np.concatenate([world.descriptors, world.descriptors])
     positions = np.concatenate([world.positions, world.positions + np.array([0.0, 0.1, 0.0])])
-    joined = SequenceFilter(300, positions, threshold=THRESHOLD)
+    joined = filter_of(300, positions)
     truth = np.arange(50.0, 90.0)
     beliefs = drive(world, joined, [world.looks(x) for x in truth], motions=[Motion(1.0)] * 40)
     assert all(b.is_consistent for b in beliefs[12:])
     assert all(
         abs(b.best_row % 150 - x) <= 2 for b, x in zip(beliefs[12:], truth[12:], strict=True)
     )
-    alone = SequenceFilter(300, threshold=THRESHOLD)
+    alone = filter_of(300)
     beliefs = drive(world, alone, [world.looks(x) for x in truth])
     assert not any(b.is_consistent for b in beliefs)  # without positions: two places
 
@@ -268,7 +299,7 @@ def test_a_turn_on_the_spot_follows_the_views():
     positions = np.repeat(world.positions[:n], views, axis=0)
     half = np.tile(np.arange(views) * np.pi / views, n)
     orientations = np.stack([0 * half, 0 * half, np.sin(half), np.cos(half)], axis=1)
-    turning = SequenceFilter(n * views, positions, orientations, threshold=THRESHOLD)
+    turning = filter_of(n * views, positions, orientations)
     truth = np.concatenate([np.arange(10) * views, 9 * views + np.arange(1, views)]).astype(float)
     motions = [Motion(1.0)] * 10 + [Motion(0.0, np.pi / 4)] * (views - 1)
     beliefs = drive(world, turning, [world.looks(x) for x in truth], motions=motions)
@@ -318,11 +349,11 @@ def test_small_maps_are_exact(length):
     similarities = rng.uniform(0.0, 0.8, (12, 40))
     config = SequenceFilterConfig(novelty=0.0)
     motions = [Motion(length)] * 12
-    exact = SequenceFilter(40, positions, threshold=THRESHOLD, config=config)
+    exact = filter_of(40, positions, config=config)
     expected = brute_force(similarities, motions, positions, config)
     for i, (seen, motion, wanted) in enumerate(zip(similarities, motions, expected, strict=True)):
         belief = exact.update(seen, i * S, motion)
-        rows, mass = exact.posterior
+        rows, mass = exact._belief.rows, exact._belief.mass
         assert rows.tolist() == list(range(40))
         np.testing.assert_allclose(mass, wanted[:40], rtol=0, atol=1e-9)
         assert belief.off_map == pytest.approx(wanted[40], abs=1e-9)
@@ -334,8 +365,7 @@ def test_holding_few_places_changes_little():
     views = [world.looks(x) for x in truth]
     config = SequenceFilterConfig()
     few, all_of_them = (
-        SequenceFilter(400, world.positions, threshold=THRESHOLD, config=config, max_active=size)
-        for size in (64, 400)
+        filter_of(400, world.positions, config=config, max_active=size) for size in (64, 400)
     )
     motions = [Motion(1.0)] * len(views)
     for a, b in zip(
@@ -345,7 +375,7 @@ def test_holding_few_places_changes_little():
     ):
         assert a.off_map == pytest.approx(b.off_map, abs=0.05)
         assert a.best_probability == pytest.approx(b.best_probability, abs=0.1)
-    assert len(few.posterior[0]) <= 64
+    assert len(few._belief.rows) <= 64
 
 
 def test_the_most_similar_places_suffice():
@@ -411,7 +441,7 @@ def test_off_mode_judges_nothing():
 
 
 def test_an_empty_map_gives_no_place():
-    empty = SequenceFilter(0, threshold=THRESHOLD)
+    empty = SequenceFilter(threshold=THRESHOLD)
     belief = empty.update(np.empty(0), 0)
     assert (belief.best_row, belief.is_consistent) == (-1, False)
     assert belief.reason.startswith('no_places: ')
@@ -419,7 +449,7 @@ def test_an_empty_map_gives_no_place():
 
 @pytest.mark.parametrize('n', [1, 2, 3])
 def test_tiny_maps_work(n):
-    tiny = SequenceFilter(n, np.zeros((n, 3)), threshold=THRESHOLD)
+    tiny = filter_of(n, np.zeros((n, 3)))
     for i in range(5):
         belief = tiny.update(np.full(n, 0.9), i * S, Motion(0.5))
     assert 0 <= belief.best_row < n
@@ -427,7 +457,7 @@ def test_tiny_maps_work(n):
 
 
 def test_wrong_input_is_refused():
-    known = SequenceFilter(3, threshold=THRESHOLD)
+    known = filter_of(3)
     with pytest.raises(ValueError, match='NaN'):
         known.update(np.array([0.1, np.nan, 0.2]), 0)
     with pytest.raises(ValueError, match=r'\(3,\), not \(2,\)'):
@@ -443,7 +473,7 @@ def test_wrong_input_is_refused():
     with pytest.raises(ValueError, match='1 places are new, not 2'):
         known.grow(4, np.zeros((2, 3)))
     with pytest.raises(ValueError, match='cosine'):
-        SequenceFilter(3, threshold=1.5)
+        SequenceFilter(threshold=1.5)
 
 
 @pytest.mark.parametrize('name', [f.name for f in dataclasses.fields(SequenceFilterConfig)])
@@ -464,27 +494,35 @@ def test_reset_forgets():
     assert (belief.is_consistent, belief.restarted) == (False, '')
 
 
-def test_of_map_takes_the_places_of_a_map():
-    world = World(60)
-    place_map = PlaceMap(ModelRef('made', 'a' * 64, 64))
-    place_map.add(
-        world.descriptors.astype(np.float32),
-        stamps_ns=np.arange(60) * S,
-        positions=world.positions,
+def places_of(positions, *, pieces=None, cameras=None, at_once=None):
+    """Return the places of a map that came one by one, or a few at once."""
+    n = len(positions)
+    pieces, cameras = (
+        np.zeros(n, np.int64) if given is None else np.asarray(given)
+        for given in (pieces, cameras)
     )
-    known = SequenceFilter.of_map(place_map, threshold=THRESHOLD)
-    assert len(known) == 60
-    views = [world.looks(x) for x in np.arange(10.0, 40.0)]
-    assert drive(world, known, views, motions=[Motion(1.0)] * 30)[-1].is_consistent
+    places = Places(place_radius_m=0.25, place_angle_deg=15.0)
+    ends = [0, *(at_once or range(1, n + 1))]
+    for begin, end in itertools.pairwise(ends):
+        unknown = np.full((end - begin, 4), np.nan)
+        places.append(
+            positions[begin:end], unknown, pieces=pieces[begin:end], cameras=cameras[begin:end]
+        )
+    return places
+
+
+def road(n, *, spacing_m=0.2, unknown=()):
+    """Return places along x, the unknown ones without position."""
+    positions = np.zeros((n, 3))
+    positions[:, 0] = spacing_m * np.arange(n)
+    positions[list(unknown)] = np.nan
+    return positions
 
 
 def test_places_find_their_neighbours_however_they_came():
     rng = np.random.default_rng(0)
     positions = rng.uniform(-30, 30, (500, 3)) * (1.0, 1.0, 0.1)
-    unknown = np.full((500, 4), np.nan)
-    places = Places(place_radius_m=0.25, place_angle_deg=15.0)
-    for begin, end in ((0, 20), (20, 21), (21, 300), (300, 310), (310, 500)):
-        places.append(positions[begin:end], unknown[begin:end])
+    places = places_of(positions, at_once=(20, 21, 300, 310, 500))
     rows = np.array([0, 20, 305, 499])
     edges = places.near(rows, 1.3)
     for index, row in enumerate(rows):
@@ -493,10 +531,128 @@ def test_places_find_their_neighbours_however_they_came():
 
 
 def test_places_without_a_position_stand_between_their_neighbours():
-    positions = np.array([[0.0, 0, 0], [np.nan] * 3, [2.0, 0, 0]])
-    places = Places(place_radius_m=0.25, place_angle_deg=15.0)
-    places.append(positions, np.full((3, 4), np.nan))
+    places = places_of(road(3, spacing_m=1.0, unknown=[1]), at_once=(3,))
     assert places.apart(0, 1)[0] * places.step_m == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('at_once', [None, (50,), (1, 50)])
+def test_odometry_that_comes_after_the_first_pictures_is_used(at_once):
+    """It does not matter whether places come one by one or, as after a reset, all at once."""
+    places = places_of(road(50, spacing_m=1.0, unknown=range(5)), at_once=at_once)
+    assert places.is_metric
+    assert places.step_m == pytest.approx(1.0)
+    assert places.apart(5, 49)[0] == pytest.approx(44.0)
+
+
+def test_what_most_places_have_decides():
+    few_known = places_of(road(50, unknown=range(10, 50)))
+    assert not few_known.is_metric
+    assert few_known.apart(0, 49)[0] == 49
+
+
+@pytest.mark.parametrize('num_unknown', [20, 1])
+def test_places_after_odometry_ended_are_not_one_place(num_unknown):
+    places = places_of(road(60, unknown=range(60 - num_unknown, 60)))
+    assert places.is_metric
+    assert places.apart(58 - num_unknown, 59)[0] > 0.9 * num_unknown
+    assert places.apart(59, 58)[0] < 1.5
+
+
+def test_places_between_two_pieces_of_odometry_are_near_the_one_before():
+    positions = road(40, unknown=[20, 21])
+    for at_once in (None, (40,)):
+        places = places_of(positions, pieces=np.arange(40) // 20, at_once=at_once)
+        near = places.near(np.array([20]), 3.0)
+        assert {19, 20, 21} <= set(near.row.tolist()) <= set(range(22))
+
+
+@pytest.mark.parametrize('n', [2, 9, 10, 19, 40])
+@pytest.mark.parametrize('first', ['in another piece', '5 m before'])
+def test_the_first_step_alone_is_no_spacing(n, first):
+    positions, pieces = road(n), np.ones(n, np.int64)
+    if first == '5 m before':
+        positions[0, 0] = -5.0
+    else:
+        pieces[0] = 0
+    for at_once in (None, (n,)):
+        places = places_of(positions, pieces=pieces, at_once=at_once)
+        assert places.step_m == 0.25, 'the radius: the places are closer'
+        assert places.apart(0, 1)[0] >= 20
+
+
+def test_spacing_is_taken_from_ten_places():
+    steps_m = [places_of(road(n, spacing_m=1.0)).step_m for n in (9, 10)]
+    assert steps_m == pytest.approx([0.25, 1.0])
+
+
+def test_spacing_is_measured_within_pieces_of_odometry():
+    """It breaks more often than not."""
+    pieces = np.arange(30) * 2 // 3
+    places = places_of(road(30, spacing_m=1.0), pieces=pieces)
+    assert places.step_m == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize('num_cameras', [2, 4])
+def test_spacing_is_that_of_the_places_of_one_camera(num_cameras):
+    cameras = np.arange(40) % num_cameras
+    positions = road(40, spacing_m=0.0)
+    positions[:, 0], positions[:, 1] = 3.0 * (np.arange(40) // num_cameras), 0.3 * cameras
+    places = places_of(positions, cameras=cameras)
+    assert places.step_m == pytest.approx(3.0)
+
+
+@pytest.mark.parametrize('at_once', [None, (8,)])
+@pytest.mark.parametrize(
+    ('cameras', 'steps'),
+    [
+        ([0, 1, 0, 1, 0, 1, 0, 1], [0, 1, 1, 2, 2, 3, 3, 4]),
+        ([0, 0, 1, 0, 0, 1, 0, 0], [0, 1, 2, 2, 3, 3, 4, 5]),  # one sees half as many
+        ([0, 0, 0, 0, 1, 1, 1, 1], range(8)),  # two drives
+    ],
+)
+def test_without_positions_cameras_that_take_turns_go_on_together(cameras, steps, at_once):
+    places = places_of(road(8, unknown=range(8)), cameras=cameras, at_once=at_once)
+    assert [places.apart(0, row)[0] for row in range(8)] == list(steps)
+
+
+@pytest.mark.parametrize('metric', [True, False])
+def test_a_map_of_several_cameras_is_followed_as_well_as_one_of_one(metric):
+    n, cams, truth = 200, 4, 20 + 2.0 * np.arange(40)
+    worlds = [World(n, seed=seed) for seed in range(cams)]
+    descriptors, positions = np.empty((n * cams, 64)), np.empty((n * cams, 3))
+    for camera, world in enumerate(worlds):
+        descriptors[camera::cams] = world.descriptors
+        positions[camera::cams] = 3.0 * world.positions + [0.0, 0.3 * camera, 0.0]
+    several = filter_of(
+        n * cams, positions if metric else None, cameras=np.arange(n * cams) % cams
+    )
+    beliefs = [
+        several.update(descriptors @ worlds[0].looks(x, noise=1.0), i * S, Motion(6.0))
+        for i, x in enumerate(truth)
+    ]
+    assert np.mean([belief.is_consistent for belief in beliefs[10:]]) > 0.8
+    assert (np.abs(errors(beliefs, cams * truth)) <= 2 * cams).all()
+
+
+def test_a_second_camera_makes_no_picture_speak_more_for_the_map():
+    world = World(200)
+    seen = world.descriptors @ world.elsewhere()
+    alone = filter_of(200).update(seen, 0)
+    twice = filter_of(400, cameras=np.arange(400) % 2).update(np.repeat(seen, 2), 0)
+    assert twice.off_map == pytest.approx(alone.off_map, rel=0.02)
+
+
+def test_the_first_keyframe_before_a_break_of_odometry_makes_nothing_sure():
+    """Two stretches look alike: which one it is stays open until both are known to be apart."""
+    known = SequenceFilter(threshold=THRESHOLD)
+    beliefs = []
+    for i in range(19):
+        known.grow(i + 1, np.array([[1.0 * i, 0.0, 0.0]]), pieces=[min(i, 1)])
+        seen = np.full(i + 1, 0.1)
+        seen[[place for place in (2, 12) if place <= i]] = 0.9
+        seen[-1] += 0.02 * (i % 2)  # nothing stands still
+        beliefs.append(known.update(seen, i * S, Motion(1.0)))
+    assert not any(belief.is_consistent for belief in beliefs[12:])
 
 
 @pytest.mark.parametrize('metric', [True, False])
@@ -506,7 +662,7 @@ def test_a_hundred_thousand_places_take_milliseconds(metric):
     rng = np.random.default_rng(0)
     positions = np.zeros((n, 3))
     positions[:, 0], positions[:, 1] = np.arange(n) % 400, 3.0 * (np.arange(n) // 400)
-    large = SequenceFilter(n, positions if metric else None, threshold=THRESHOLD)
+    large = filter_of(n, positions if metric else None)
     bulk = rng.normal(0.1, 0.1, n).astype(np.float32)
     took, grew = [], []
     for i in range(30):
@@ -565,11 +721,11 @@ def paced_brute_force(similarities, config):
 def test_place_and_pace_are_exact():
     similarities = np.random.default_rng(3).uniform(0.0, 0.8, (8, 30))
     config = SequenceFilterConfig(novelty=0.0, prior_steps=1.0)
-    exact = SequenceFilter(30, threshold=THRESHOLD, config=config)
+    exact = filter_of(30, config=config)
     expected = paced_brute_force(similarities, config)
     for i, (seen, wanted) in enumerate(zip(similarities, expected, strict=True)):
         belief = exact.update(seen, i * S)
-        np.testing.assert_allclose(exact.posterior[1], wanted[:-1], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(exact._belief.mass, wanted[:-1], rtol=0, atol=1e-9)
         assert belief.off_map == pytest.approx(wanted[-1], abs=1e-9)
 
 
@@ -633,7 +789,7 @@ def test_without_positions_what_is_not_on_the_map_closes_nothing(seed):
 
 def test_a_street_alike_all_along_is_no_revisit_of_the_newest_places():
     """What follows the camera at its own pace must not be taken for a place passed before."""
-    slam = SequenceFilter(0, threshold=THRESHOLD)
+    slam = SequenceFilter(threshold=THRESHOLD)
     for i in range(120):
         slam.grow(max(0, i - 10))
         n = len(slam)
@@ -645,7 +801,7 @@ def test_a_street_alike_all_along_is_no_revisit_of_the_newest_places():
 
 def test_a_map_that_grows_goes_on_by_place_alone():
     world = World(200)
-    known = SequenceFilter(199, threshold=THRESHOLD)
+    known = filter_of(199)
     truth = np.arange(60.0, 100.0)
     for i, x in enumerate(truth):
         if i == 20:
@@ -661,16 +817,16 @@ def test_beyond_a_size_the_pace_is_left_out():
     assert PacedBelief.can_hold(10_485, config.prior_steps)
     assert not PacedBelief.can_hold(10_486, config.prior_steps)
     for n, all_held in ((10_485, True), (10_486, False)):
-        known = SequenceFilter(n, threshold=THRESHOLD)
+        known = filter_of(n)
         known.update(np.linspace(0.0, 0.5, n), 0)
-        assert (len(known.posterior[0]) == n) == all_held
+        assert (len(known._belief.rows) == n) == all_held
 
 
 @pytest.mark.parametrize(('n', 'limit_s'), [(1_000, 0.015), (10_485, 0.060)])
 def test_place_and_pace_take_milliseconds(n, limit_s):
     """The bounds are generous, for a busy machine; alone an update takes about 2 and 5 ms."""
     rng = np.random.default_rng(0)
-    known = SequenceFilter(n, threshold=THRESHOLD)
+    known = filter_of(n)
     bulk = rng.normal(0.1, 0.1, n)
     took = []
     for i in range(30):

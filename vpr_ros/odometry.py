@@ -11,13 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vpr_ros.poses import NS_PER_S, checked_pose, rotation_angle, slerp
+from vpr_ros.poses import NS_PER_S, SWAPPED_NS, checked_pose, rotation_angle, slerp
 
 MAX_GAP_S = 0.5
 MAX_SPEED = 50.0
 _KEEP_NS = 20 * NS_PER_S  # pictures are never that late
 _DENSE_NS = 5_000_000  # poses closer than this add nothing
-_BACKWARD_NS = 100_000_000  # messages may arrive swapped; a looped bag goes back further
 _RESTART_NS = 2 * NS_PER_S  # no odometry restarts faster, and a restarted one begins anew
 _SHORTEST_S = 0.01  # stamps jitter: a speed is not measured over less
 _MAX_TURN_RATE = 20.0  # rad/s; drones and hands turn at 10 at most
@@ -243,7 +242,7 @@ class OdometryBuffer:
 
     def _is_late(self, stamp_ns: int) -> bool:
         """Whether a pose is only swapped with its neighbours, or came twice."""
-        return bool(self._stamps_ns) and 0 <= self._stamps_ns[-1] - stamp_ns <= _BACKWARD_NS
+        return bool(self._stamps_ns) and 0 <= self._stamps_ns[-1] - stamp_ns <= SWAPPED_NS
 
     def _is_dense(self, stamp_ns: int) -> bool:
         """Whether the newest pose can be replaced without a loss."""

@@ -147,6 +147,8 @@ class OnlineMap:
             OSError: The disk is full or not writable; the picture is no keyframe then, and the
                 next may be.
         """
+        if picture.odometry is not None:
+            self._piece = picture.odometry.drive
         if picture.descriptor is None:
             return False
         drive = self._drive_of(picture)
@@ -203,7 +205,6 @@ class OnlineMap:
                 drive.odometry = now
                 drive.travelled_m += step_m
                 self._travelled_m = max(self._travelled_m, drive.travelled_m)
-            self._piece = now.drive
         return drive
 
     def close(self) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 NS_PER_S = 1_000_000_000
+SWAPPED_NS = 100_000_000  # messages may arrive swapped by this; a looped bag goes back further
 POSE_NUMBERS = 7  # x y z qx qy qz qw
 _UNIT_TOLERANCE = 0.01
 _PARALLEL = 1 - 1e-6  # cosine of the half angle above which slerp may go straight

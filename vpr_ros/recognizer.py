@@ -39,7 +39,6 @@ THRESHOLD_OF_MODEL = -1.0  # or, before it, of the map
 _GROWN = 1.01  # growth of a map from which what depends on all its positions is found anew
 _AS_PROBABLE = 0.95  # as the likeliest place has to be one that geometry knows without metres
 _LEADS = 0.5  # probability of a place, if on the map at all, from which it goes before likeness
-_APART_M = 1e5  # between pieces of odometry, which are nowhere near each other
 
 
 class Status(IntEnum):
@@ -391,10 +390,11 @@ class PlaceRecognizer:
         rows, similarities = self._place_map.similarities(
             picture.descriptor, cameras=self._cameras(picture)
         )
+        late = over_time.is_late(picture.stamp_ns)
         belief = over_time.update(
             similarities,
             picture.stamp_ns,
-            self._motion_to(picture),
+            None if late else self._motion_to(picture),
             rows=rows if len(rows) < len(self._place_map) else None,
             asked=np.array([match.row for match in matches], np.int64),
         )
@@ -433,16 +433,20 @@ class PlaceRecognizer:
         place_map, known = self._place_map, self._filters.get(camera)
         if known is None:
             known = SequenceFilter(
-                0, threshold=self.min_similarity, config=self._config.sequence_filter
+                threshold=self.min_similarity, config=self._config.sequence_filter
             )
             self._filters[camera] = known
         if len(known) < len(place_map):
             first = len(known)
             new = place_map.places[first:]
-            positions = new['position']
-            if self._pieces is not None:
-                positions = positions + _apart(self._pieces[first : len(place_map)])
-            known.grow(len(place_map), positions, new['orientation_xyzw'])
+            pieces = None if self._pieces is None else self._pieces[first : len(place_map)]
+            known.grow(
+                len(place_map),
+                new['position'],
+                new['orientation_xyzw'],
+                pieces=pieces,
+                cameras=new['camera'],
+            )
         return known
 
     def _motion_to(self, picture: Picture) -> Motion | None:
@@ -570,11 +574,6 @@ def _with_probability(matches: list[Match], belief: Belief) -> list[Match]:
         dataclasses.replace(match, probability=float(probability))
         for match, probability in zip(matches, belief.probability, strict=True)
     ]
-
-
-def _apart(pieces: Sequence[int]) -> np.ndarray:
-    """Return (n, 3) metres to add to places so that no two pieces of odometry seem near."""
-    return np.outer(np.asarray(pieces, np.float64), [_APART_M, 0.0, 0.0])
 
 
 def _surest(checked: list[Verification], matches: list[Match]) -> Verification:

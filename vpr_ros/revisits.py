@@ -155,7 +155,7 @@ class RevisitDetector:
 
     def recognize_alone(self, rgb: np.ndarray, stamp_ns: int) -> Recognition:
         """Recognise a picture that is no part of the stream, without learning it."""
-        return self._of_past(self._recognizer.recognize_alone(rgb, stamp_ns))
+        return self._of_past(self._recognizer.recognize_alone(rgb, stamp_ns), None)
 
     def recognize(self, picture: Picture, *, learn: bool = True) -> Recognition:
         """Look a described picture up among what is past, then learn it, unless `learn` is False.
@@ -164,7 +164,7 @@ class RevisitDetector:
         be learnt is answered all the same; `learning_problem` says why.
         """
         self.learnt.release(picture.stamp_ns)
-        found = self._of_past(self._recognizer.recognize(picture))
+        found = self._of_past(self._recognizer.recognize(picture), picture.odometry)
         if learn:
             self._learn(picture)
         return found
@@ -207,14 +207,15 @@ class RevisitDetector:
                 self._told_s = time.monotonic()
                 logger.warning(self.learning_problem)
 
-    def _of_past(self, found: Recognition) -> Recognition:
+    def _of_past(self, found: Recognition, odometry: OdometryPose | None) -> Recognition:
         """Say of a recognition what holds of a map that is one's own past.
 
         Positions of a piece of odometry that was interrupted since are in a frame that is gone.
         """
         if found.reason.startswith('map_empty'):
             return replace(found, reason=_TOO_RECENT)
-        pieces, piece = self.learnt.pieces, self.learnt.piece
+        pieces = self.learnt.pieces
+        piece = self.learnt.piece if odometry is None else odometry.drive
         gone = [pieces[match.row] != piece for match in found.matches]
         if not any(gone):
             return found

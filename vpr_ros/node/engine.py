@@ -21,6 +21,7 @@ from vpr_ros.odometry import OdometryPose
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.picture import Picture
 from vpr_ros.place_map import PlaceMap
+from vpr_ros.poses import SWAPPED_NS
 from vpr_ros.recognizer import PlaceRecognizer, Recognition, RecognizerConfig, Status
 from vpr_ros.revisits import ODOMETRY_FRAME, RevisitDetector
 from vpr_ros.session import Anchor, SavedSession, Session
@@ -35,7 +36,6 @@ logger = logging.getLogger(__name__)
 
 MAP_FRAME = 'map'  # of maps that begin here: another day, the odometry begins elsewhere
 _MAX_ANCHORS = 100_000
-_BACKWARD_NS = 100_000_000  # two pictures of one camera may arrive swapped; a looped bag is more
 
 
 @dataclass(frozen=True)
@@ -372,7 +372,7 @@ class Engine:
     def _follow_clock(self, stamp_ns: int, camera: int) -> bool:
         """Begin anew where stamps jump back; returns whether the camera has sent no newer one."""
         last = self._last_stamps_ns.get(camera)
-        if last is None or stamp_ns >= last - _BACKWARD_NS:
+        if last is None or stamp_ns >= last - SWAPPED_NS:
             self._last_stamps_ns[camera] = stamp_ns if last is None else max(stamp_ns, last)
             return self._last_stamps_ns[camera] == stamp_ns
         learnt = f' and {self.num_learnt} places learnt' if self._revisits else ''

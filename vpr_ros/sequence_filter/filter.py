@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
+from collections.abc import Sequence
 
 import numpy as np
 
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.poses import NS_PER_S, SWAPPED_NS
 from vpr_ros.sequence_filter.bayes import MAX_ACTIVE, PlaceBelief
 from vpr_ros.sequence_filter.chain import SAME_PLACE_STEPS, Chain
 from vpr_ros.sequence_filter.config import Belief, Motion, SequenceFilterConfig
@@ -17,7 +19,6 @@ from vpr_ros.sequence_filter.observation import Evidence, Observation
 from vpr_ros.sequence_filter.pace import PacedBelief
 from vpr_ros.sequence_filter.places import Places
 
-_NS_PER_S = 1e9
 _INTERVALS = 15  # that the usual time between pictures is taken from
 _DEFAULTS = SequenceFilterConfig()
 _EDGES_OF_SUM = 300_000  # pairs looked at where masses are added up, likeliest places first
@@ -42,27 +43,21 @@ class SequenceFilter:
 
     def __init__(
         self,
-        num_places: int,
-        positions: np.ndarray | None = None,
-        orientations_xyzw: np.ndarray | None = None,
         *,
         threshold: float,
         config: SequenceFilterConfig = _DEFAULTS,
         max_active: int = MAX_ACTIVE,
     ) -> None:
-        """Start knowing nothing.
+        """Start without places; `grow` brings them.
 
         Args:
-            num_places: N, may be 0.
-            positions: (N, 3) metres, map order; None or NaN: unknown.
-            orientations_xyzw: (N, 4) unit quaternions of the views; None or NaN: unknown.
             threshold: Cosine similarity from which a match counts: the model's, or the user's.
             config: What can be tuned.
             max_active: Places that are held one by one; smaller maps are exact. Not for maps
                 followed by place and pace, which are always exact.
 
         Raises:
-            ValueError: The threshold is no cosine, or the arrays do not fit.
+            ValueError: The threshold is no cosine.
         """
         if not -1.0 <= threshold <= 1.0:
             raise ValueError(f'threshold must be a cosine similarity, -1 to 1, not {threshold}')
@@ -75,26 +70,7 @@ class SequenceFilter:
         self._max_active = max_active
         self._belief: PlaceBelief | PacedBelief = PacedBelief(config)
         self._chain = Chain(self._places)
-        self.grow(num_places, positions, orientations_xyzw)
         self.reset()
-
-    @classmethod
-    def of_map(
-        cls,
-        place_map: PlaceMap,
-        *,
-        threshold: float,
-        config: SequenceFilterConfig = _DEFAULTS,
-    ) -> SequenceFilter:
-        """Make the filter of a map as it is now; `grow` it with the map."""
-        poses = place_map.places
-        return cls(
-            len(place_map),
-            poses['position'],
-            poses['orientation_xyzw'],
-            threshold=threshold,
-            config=config,
-        )
 
     def __len__(self) -> int:
         """Return N, the number of places."""
@@ -104,11 +80,6 @@ class SequenceFilter:
     def has_pace(self) -> bool:
         """Whether the pictures so far are followed by place and pace."""
         return isinstance(self._belief, PacedBelief)
-
-    @property
-    def posterior(self) -> tuple[np.ndarray, np.ndarray]:
-        """Rows (M,) int64 ascending and probabilities (M,) of the places held one by one."""
-        return self._belief.rows.copy(), self._belief.mass.copy()
 
     def reset(self) -> None:
         """Forget all pictures; the places stay."""
@@ -123,13 +94,19 @@ class SequenceFilter:
         num_places: int,
         positions: np.ndarray | None = None,
         orientations_xyzw: np.ndarray | None = None,
+        *,
+        pieces: Sequence[int] | None = None,
+        cameras: Sequence[int] | np.ndarray | None = None,
     ) -> None:
         """Take in places that were added at the end of the map.
 
         Args:
             num_places: How many places the map has now, the known ones included.
             positions: (n, 3) metres, of the n new ones; None or NaN: unknown.
-            orientations_xyzw: (n, 4) unit quaternions of the new ones; None or NaN: unknown.
+            orientations_xyzw: (n, 4) unit quaternions of the views; None or NaN: unknown.
+            pieces: (n,) number of the piece of odometry that gave each its position; None: all
+                positions are in one frame.
+            cameras: (n,) number of the camera that saw each; None: the same.
 
         Raises:
             ValueError: The map has shrunk (make a new filter), or the arrays do not fit.
@@ -147,7 +124,7 @@ class SequenceFilter:
         )
         if len(given) != n or len(views) != n:
             raise ValueError(f'{n} places are new, not {len(given)} ({len(views)} orientations)')
-        self._places.append(given, views)
+        self._places.append(given, views, pieces=_numbers(pieces, n), cameras=_numbers(cameras, n))
         self._hold()
 
     def _hold(self) -> None:
@@ -160,7 +137,7 @@ class SequenceFilter:
             return
         fits = PacedBelief.can_hold(len(self), self.config.prior_steps)
         if fits and not self._places.is_metric and self._belief.is_blank:
-            self._belief.start(len(self))
+            self._belief.start(self._places.turns)
             return
         alone = PlaceBelief(self._places, max_active=self._max_active)
         if not self._belief.is_blank:
@@ -179,7 +156,8 @@ class SequenceFilter:
         """Take in one picture.
 
         Pictures that could not be described (blank, dark) are left out; the motion given with the
-        next one then has to span them.
+        next one then has to span them. One that comes late (`is_late`) is judged by what is
+        believed, and changes nothing of it.
 
         Args:
             similarities: (N,) cosine similarities of all places in map order; or (K,) of `rows`.
@@ -199,19 +177,29 @@ class SequenceFilter:
         asked = np.arange(len(self)) if asked is None else asked
         if rows is not None and len(rows) == len(self):
             given, rows = given[np.argsort(rows)], None  # all are known, if in another order
-        interval_s, restarted = self._clock(stamp_ns)
+        late = self.is_late(stamp_ns)
+        interval_s, restarted = (None, '') if late else self._clock(stamp_ns)
         if len(given) == 0:
             return _nothing(asked, 'no_places: the map holds no places yet', restarted)
         if self.config.mode == 'off':
             return _nothing(asked, 'filter_off: pictures are judged one by one', restarted)
-        evidence = self._observation.evidence(given, rows, len(self))
+        evidence = self._observation.evidence(given, rows, len(self), late=late)
         move = self._move(motion, evidence.weight, interval_s)
+        chain = copy.copy(self._chain)
         if self.config.mode == 'sequence':
-            return self._by_sequence(given, rows, asked, evidence, move, restarted)
-        if interval_s is not None:
-            self._belief.predict(move, come_back=self.config.return_probability)
-        self._belief.correct(evidence)
-        return self._by_belief(given, rows, asked, evidence, move, restarted)
+            belief = self._by_sequence(given, rows, asked, evidence, move, restarted)
+        else:
+            if interval_s is not None:
+                self._belief.predict(move, come_back=self.config.return_probability)
+            self._belief.correct(evidence)
+            belief = self._by_belief(given, rows, asked, evidence, move, restarted)
+        if late:
+            self._chain = chain
+        return belief
+
+    def is_late(self, stamp_ns: int) -> bool:
+        """Return whether a picture was overtaken by the last one, as they may arrive swapped."""
+        return self._stamp_ns is not None and 0 < self._stamp_ns - stamp_ns <= SWAPPED_NS
 
     def _checked(
         self, similarities: np.ndarray, rows: np.ndarray | None
@@ -237,7 +225,7 @@ class SequenceFilter:
         """Return seconds since the last picture, None if there is none; and why that is so."""
         before, restarted = self._stamp_ns, ''
         if before is not None:
-            interval_s = (stamp_ns - before) / _NS_PER_S
+            interval_s = (stamp_ns - before) / NS_PER_S
             if interval_s < 0:
                 restarted = f'clock_back: the clock went back by {-interval_s:.3f} s'
             elif interval_s > self.config.max_gap_s:
@@ -380,6 +368,10 @@ def _of_rows(values: np.ndarray, rows: np.ndarray | None, wanted: np.ndarray) ->
     order = np.argsort(rows)
     at = order[np.minimum(np.searchsorted(rows, wanted, sorter=order), len(order) - 1)]
     return np.where(rows[at] == wanted, values[at], -np.inf)
+
+
+def _numbers(given: Sequence[int] | np.ndarray | None, n: int) -> np.ndarray:
+    return np.zeros(n, np.int64) if given is None else np.asarray(given, np.int64)
 
 
 def _nothing(asked: np.ndarray, reason: str, restarted: str) -> Belief:

@@ -71,7 +71,12 @@ class Observation:
         self._reference = None
 
     def evidence(
-        self, similarities: np.ndarray, rows: np.ndarray | None, num_places: int
+        self,
+        similarities: np.ndarray,
+        rows: np.ndarray | None,
+        num_places: int,
+        *,
+        late: bool = False,
     ) -> Evidence:
         """Weigh one picture.
 
@@ -79,6 +84,7 @@ class Observation:
             similarities: (N,) of all places, or (K,) of `rows`; cosine.
             rows: (K,) int64; None: all places.
             num_places: N.
+            late: Whether the pictures before were taken after it: then nothing in it is new.
         """
         distances = _distance(similarities)
         spread = self._spread(distances, whole=rows is None)
@@ -91,7 +97,7 @@ class Observation:
             rows=rows,
             log_ratio=log_ratio,
             others=float(log_ratio.min()) if unknown else math.nan,
-            weight=self._weight(similarities, rows),
+            weight=0.0 if late else self._weight(similarities, rows),
         )
 
     def _spread(self, distances: np.ndarray, *, whole: bool) -> float:

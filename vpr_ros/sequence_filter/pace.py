@@ -43,6 +43,8 @@ def paces(prior_steps: float) -> np.ndarray:
 class PacedBelief(Masses):
     """Probability of every place at every pace, exact, for maps that are one row of places.
 
+    Where cameras took turns in making the map, the places of one turn move as one.
+
     Attributes:
         rows: (N,) int64, all places.
         mass: (N,) float64, their probabilities, of all paces together.
@@ -58,7 +60,7 @@ class PacedBelief(Masses):
         steady = np.exp(-0.5 * apart**2)
         steady /= steady.sum(axis=0)
         self._becomes = (1.0 - NEW_PACE) * steady + NEW_PACE / len(self._paces)  # (to, from)
-        self.start(0)
+        self.start(np.empty(0, np.int64))
 
     @staticmethod
     def can_hold(num_places: int, prior_steps: float) -> bool:
@@ -67,20 +69,28 @@ class PacedBelief(Masses):
 
     def reset(self) -> None:
         """Forget everything."""
-        self.start(self._cells.shape[1])
+        self.start(self._turns)
 
-    def start(self, num_places: int) -> None:
-        """Know nothing of this many places."""
-        shape = len(self._paces), num_places
+    def start(self, turns: np.ndarray) -> None:
+        """Know nothing of some places.
+
+        Args:
+            turns: (N,) int64, as of `Places`.
+        """
+        self._turns = turns
+        self._at_turn = np.bincount(turns)  # places
+        shape = len(self._paces), len(self._at_turn)
         self._cells: np.ndarray = np.full(
             shape, (1.0 - PRIOR_OFF_MAP) / max(1, shape[0] * shape[1])
         )
         self.off = PRIOR_OFF_MAP
         self.is_blank = True
-        self._sum_up()
+        self._share_out(np.ones(len(turns)))
 
-    def _sum_up(self) -> None:
-        self.mass = self._cells.sum(axis=0)
+    def _share_out(self, likelihood: np.ndarray) -> None:
+        """Give each place its part of the belief in its turn, by (N,) likelihoods."""
+        by_turn = self._cells.sum(axis=0) / np.bincount(self._turns, likelihood)
+        self.mass = by_turn[self._turns] * likelihood
         self.rows = np.arange(len(self.mass))
 
     def predict(self, move: Move, *, come_back: float) -> None:
@@ -95,7 +105,7 @@ class PacedBelief(Masses):
         self._cells = self._stepped(move.stretch) * (1.0 - move.share * move.leave)
         self._cells += back / self._cells.size
         self.off = max(0.0, 1.0 - float(self._cells.sum()))  # some left, or passed an end
-        self._sum_up()
+        self._share_out(np.ones(len(self._turns)))
 
     def _stepped(self, stretch: float) -> np.ndarray:
         """Return the cells after a step that took `stretch` times the usual time."""
@@ -118,11 +128,12 @@ class PacedBelief(Masses):
     def correct(self, evidence: Evidence) -> None:
         """Weigh the belief with what a picture says; of every pace the same."""
         self.is_blank = False
-        log_all = evidence.weight * (evidence.everywhere(self._cells.shape[1]) + self._head_start)
+        log_all = evidence.weight * (evidence.everywhere(len(self._turns)) + self._head_start)
         peak = max(0.0, float(log_all.max(initial=0.0)))
-        self._cells *= np.exp(log_all - peak)
+        likelihood = np.exp(log_all - peak)
+        self._cells *= np.bincount(self._turns, likelihood) / self._at_turn
         self.off *= float(np.exp(-peak))
         total = float(self._cells.sum()) + self.off
         self._cells /= total
         self.off /= total
-        self._sum_up()
+        self._share_out(likelihood)

@@ -8,10 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vpr_ros.growing_array import GrowingArray
+
 _CELL_STEPS = 6.0
 _AXIS_BITS = 20
 _AXIS_LIMIT = 1 << (_AXIS_BITS - 1)  # cells either side of the origin
 _MIN_TO_MEASURE = 10  # places from which their spacing is taken
+_GROWN = 1.25  # growth from which all that depends on the whole map is decided anew
+_APART_M = 1e5  # between pieces of odometry, which are nowhere near each other
 
 
 @dataclass(frozen=True)
@@ -34,17 +38,19 @@ class Edges:
 class Places:
     """The places of a map, with distances in steps.
 
-    A step is the spacing of the map, or `place_radius_m` if that is more; and `place_angle_deg` of
-    turning, where orientations are known. Without positions a step is one place in map order: a
-    map that joins several drives then takes the end of one and the start of the next for
-    neighbours, which costs nothing but a little certainty there.
+    A step is the spacing of the places of one camera, or `place_radius_m` if that is more; and
+    `place_angle_deg` of turning, where orientations are known. Unless most positions are known a
+    step is one place in map order, where cameras that take turns share it: a map that joins
+    several drives then takes the end of one and the start of the next for neighbours, which costs
+    nothing but a little certainty there.
 
     Places are found through a hash of cells kept in order, so that adding one and asking for the
-    neighbours of a few both take well under a millisecond at 100,000 places.
+    neighbours of a few both take well under a millisecond at 100,000 places; now and then, as the
+    map grows by a quarter, what to measure by is decided anew.
 
     Attributes:
-        is_metric: Whether positions are known; decided by the first places.
-        has_orientations: Whether orientations are known, likewise.
+        is_metric: Whether most positions are known.
+        has_orientations: Whether any orientation is known, too.
         step_m: Length of a step, metres; NaN without positions.
     """
 
@@ -55,10 +61,15 @@ class Places:
         self.is_metric = False
         self.has_orientations = False
         self.step_m = math.nan
-        self._count = 0
         self._measured_at = 0
-        self._positions = np.empty((0, 3))  # metres, with room to grow
-        self._orientations = np.empty((0, 4))
+        self._given = GrowingArray(np.float64, (3,))  # metres; NaN: unknown
+        self._pieces = GrowingArray(np.int64)
+        self._cameras = GrowingArray(np.int64)
+        self._turns = GrowingArray(np.int64)
+        self._newest_turn = -1
+        self._turn_of: dict[int, int] = {}  # a camera's last
+        self._orientations = GrowingArray(np.float64, (4,))
+        self._positions = GrowingArray(np.float64, (3,))  # metres, or steps in map order
         self._keys: np.ndarray = np.empty(0, np.int64)  # of cells, ascending
         self._order: np.ndarray = np.empty(0, np.int64)  # the rows in that order
         self._axes: np.ndarray = np.arange(3)  # the longest last: its cells have neighbouring keys
@@ -66,44 +77,49 @@ class Places:
 
     def __len__(self) -> int:
         """Return N, the number of places."""
-        return self._count
+        return len(self._given)
 
-    def append(self, positions: np.ndarray, orientations_xyzw: np.ndarray) -> None:
+    def append(
+        self,
+        positions: np.ndarray,
+        orientations_xyzw: np.ndarray,
+        *,
+        pieces: np.ndarray,
+        cameras: np.ndarray,
+    ) -> None:
         """Add places.
 
         Args:
             positions: (n, 3) float64, metres; NaN: unknown. A few unknown ones among known ones
                 are put between their neighbours in map order.
             orientations_xyzw: (n, 4) float64, unit quaternions; NaN: unknown.
+            pieces: (n,) int, of the odometry: positions of two pieces are not in one frame.
+            cameras: (n,) int, number of the camera that saw each.
 
         Raises:
             ValueError: Shapes disagree or a value is infinite.
         """
-        n = len(positions)
+        n, first = len(positions), len(self)
         if positions.shape != (n, 3) or orientations_xyzw.shape != (n, 4):
             raise ValueError(
                 'places need positions (n, 3) and orientations (n, 4), not '
                 f'{positions.shape} and {orientations_xyzw.shape}'
             )
+        if not len(pieces) == len(cameras) == n:
+            raise ValueError(f'{n} places need as many pieces and cameras')
         if np.isinf(positions).any() or np.isinf(orientations_xyzw).any():
             raise ValueError('the pose of a place is infinite')
         if n == 0:
             return
-        if self._count == 0:
-            known = np.isfinite(positions).all(axis=1)
-            self.is_metric = 2 * int(known.sum()) > n
-            self.has_orientations = self.is_metric and bool(np.isfinite(orientations_xyzw).any())
-        first = self._count
-        self._positions = _with_room(self._positions, first, n)
-        self._orientations = _with_room(self._orientations, first, n)
-        self._count = first + n
-        rows = np.arange(first, self._count)
-        self._positions[rows] = self._placed(positions, first)
-        self._orientations[rows] = orientations_xyzw
-        if self._count >= 2 * self._measured_at or n >= first:
+        self._given.append(positions + np.outer(pieces, [_APART_M, 0.0, 0.0]))
+        self._orientations.append(orientations_xyzw)
+        self._pieces.append(pieces)
+        self._cameras.append(cameras)
+        self._turns.append(np.array([self._next_turn(camera) for camera in cameras.tolist()]))
+        if first < _MIN_TO_MEASURE or len(self) >= _GROWN * self._measured_at:
             self._measure()
         else:
-            self._insert(rows)
+            self._insert(first)
 
     def near(self, rows: np.ndarray, radius: float, *, max_edges: int | None = None) -> Edges:
         """Find the places around some places.
@@ -132,39 +148,50 @@ class Places:
         one, other = np.array([first]), np.array([second])
         return float(self._steps(one, other)[0]), float(self._turn_steps(one, other)[0])
 
-    def _placed(self, positions: np.ndarray, first: int) -> np.ndarray:
-        """Give unknown positions one; without any, the place in map order counts."""
-        n = len(positions)
-        if not self.is_metric:
-            order = np.arange(first, first + n, dtype=np.float64)
-            return np.stack([order, np.zeros(n), np.zeros(n)], axis=1)
-        known = np.isfinite(positions).all(axis=1)
-        if not known.any():
-            return np.repeat(self._positions[first - 1][None], n, axis=0)
-        index = np.arange(n)
-        return np.stack(
-            [np.interp(index, index[known], axis[known]) for axis in positions.T], axis=1
-        )
+    @property
+    def turns(self) -> np.ndarray:
+        """(N,) int64, ascending from 0: how many steps in map order each place is on."""
+        return self._turns.rows
+
+    def _next_turn(self, camera: int) -> int:
+        """Return the step of the next place: one on from the camera's last, if not behind others.
+
+        So cameras that see places by turns go on together, each by a step at most.
+        """
+        last = self._turn_of.get(camera, self._newest_turn)
+        self._newest_turn = self._turn_of[camera] = max(last + 1, self._newest_turn)
+        return self._newest_turn
 
     def _measure(self) -> None:
-        """Take the step from the spacing, and hash all places anew."""
-        self._measured_at = max(self._count, _MIN_TO_MEASURE)
-        positions = self._positions[: self._count]
-        self.step_m = math.nan
-        if self.is_metric:
-            apart = np.linalg.norm(np.diff(positions, axis=0), axis=1)
-            apart = apart[apart > 0]
-            spacing = float(np.median(apart)) if len(apart) else 0.0
-            self.step_m = max(spacing, self._radius_m)
-        cells = self._cells(positions)
+        """Decide what a step is, and place and hash all places anew."""
+        self._measured_at = len(self)
+        known = np.isfinite(self._given.rows).all(axis=1)
+        self.is_metric = 2 * int(known.sum()) > len(self)
+        self.has_orientations = self.is_metric and bool(np.isfinite(self._orientations.rows).any())
+        self.step_m = max(self._spacing_m(known), self._radius_m) if self.is_metric else math.nan
+        self._positions = GrowingArray(np.float64, (3,))
+        self._positions.append(self._placed(0))
+        cells = self._cells(self._positions.rows)
         self._reach = np.stack([cells.min(axis=0), cells.max(axis=0)])
         self._axes = np.argsort(np.ptp(cells, axis=0), kind='stable')
         keys = self._keys_of(cells)
         self._order = np.argsort(keys, kind='stable')
         self._keys = keys[self._order]
 
-    def _insert(self, rows: np.ndarray) -> None:
-        cells = self._cells(self._positions[rows])
+    def _spacing_m(self, known: np.ndarray) -> float:
+        """Return the median distance from a camera's known place to its next; 0 of a few."""
+        pieces, cameras = self._pieces.rows[known], self._cameras.rows[known]
+        order = np.lexsort((cameras, pieces))
+        steps = np.linalg.norm(np.diff(self._given.rows[known][order], axis=0), axis=1)
+        together = (np.diff(pieces[order]) == 0) & (np.diff(cameras[order]) == 0)
+        steps = steps[together & (steps > 0)]
+        return float(np.median(steps)) if len(self) >= _MIN_TO_MEASURE and len(steps) else 0.0
+
+    def _insert(self, first: int) -> None:
+        """Place and hash those from row `first` on."""
+        rows = np.arange(first, len(self))
+        self._positions.append(self._placed(first))
+        cells = self._cells(self._positions.rows[first:])
         self._reach[0] = np.minimum(self._reach[0], cells.min(axis=0))
         self._reach[1] = np.maximum(self._reach[1], cells.max(axis=0))
         keys = self._keys_of(cells)
@@ -172,6 +199,15 @@ class Places:
         where = np.searchsorted(self._keys, keys[by_key], side='right')
         self._keys = np.insert(self._keys, where, keys[by_key])
         self._order = np.insert(self._order, where, rows[by_key])
+
+    def _placed(self, first: int) -> np.ndarray:
+        """Return the positions from row `first` on; without any, the place in map order counts."""
+        if not self.is_metric:
+            return np.outer(self._turns.rows[first:], [1.0, 0.0, 0.0])
+        last = self._positions.rows[first - 1 : first]  # none before the first
+        begin = first - len(last)
+        given = np.concatenate([last, self._given.rows[first:]])
+        return _filled(given, self._pieces.rows[begin:], self.step_m)[len(last) :]
 
     def _unit_m(self) -> float:
         return self.step_m if self.is_metric else 1.0
@@ -188,7 +224,7 @@ class Places:
 
     def _spans(self, rows: np.ndarray, rings: int) -> tuple[np.ndarray, np.ndarray]:
         """Return (M, B) begins and lengths in `_order` of the cells around each row."""
-        cells = self._cells(self._positions[rows])
+        cells = self._cells(self._positions.rows[rows])
         size = self._reach[1] - self._reach[0]
         outer, middle, inner = self._axes
         wide = [np.arange(-r, r + 1) for r in np.minimum(rings, size[[outer, middle]])]
@@ -204,23 +240,35 @@ class Places:
         return begin, end - begin
 
     def _steps(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
-        away = self._positions[rows] - self._positions[others]
+        away = self._positions.rows[rows] - self._positions.rows[others]
         return np.sqrt(np.einsum('ij,ij->i', away, away)) / self._unit_m()
 
     def _turn_steps(self, rows: np.ndarray, others: np.ndarray) -> np.ndarray:
         if not self.has_orientations:
             return np.zeros(len(rows))
-        cosine = np.abs(
-            np.einsum('ij,ij->i', self._orientations[rows], self._orientations[others])
-        )
+        views = self._orientations.rows
+        cosine = np.abs(np.einsum('ij,ij->i', views[rows], views[others]))
         turn = 2 * np.arccos(np.minimum(cosine, 1.0)) / self._angle_rad
         return np.nan_to_num(turn, nan=0.0)
 
 
-def _with_room(values: np.ndarray, used: int, wanted: int) -> np.ndarray:
-    """Return the array with room for more rows, doubling it when it is full."""
-    if used + wanted <= len(values):
-        return values
-    larger = np.full((max(used + wanted, 2 * len(values)), values.shape[1]), np.nan)
-    larger[:used] = values[:used]
-    return larger
+def _filled(positions: np.ndarray, pieces: np.ndarray, step_m: float) -> np.ndarray:
+    """Give unknown positions one, so that each is near its neighbours in map order.
+
+    Those between places of one piece lie on the way between; others a step on each, straight up,
+    where they are near nothing else: at one spot they would all count as one place.
+
+    Args:
+        positions: (n, 3), at least one known.
+        pieces: (n,)
+        step_m: Metres.
+    """
+    known = np.flatnonzero(np.isfinite(positions).all(axis=1))
+    rows = np.arange(len(positions))
+    before = known[np.maximum(np.searchsorted(known, rows, side='right') - 1, 0)]
+    after = known[np.minimum(np.searchsorted(known, rows), len(known) - 1)]
+    between = (before < after) & (pieces[before] == pieces[after])
+    share = np.where(between, (rows - before) / np.maximum(after - before, 1), 0.0)
+    filled = positions[before] + share[:, None] * (positions[after] - positions[before])
+    filled[:, 2] += np.where(between, 0.0, (rows - before) * step_m)
+    return filled
