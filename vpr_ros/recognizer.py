@@ -515,18 +515,18 @@ class PlaceRecognizer:
         if surest.metric or belief is None:
             return ''
         known = next(match.probability for match in matches if match.row == surest.place)
-        likeliest = belief.best_probability
-        if math.isnan(known) or known >= _AS_PROBABLE * max(likeliest, least):
-            return ''
-        if likeliest < least:
+        if known < _AS_PROBABLE * belief.best_probability and belief.best_probability >= least:
             return (
-                f'ambiguous: place {surest.place} fits, but has probability {known:.2f} by the '
-                'pictures so far'
+                f'elsewhere: place {surest.place} fits, but has probability {known:.2f}, and '
+                f'place {belief.best_row} {belief.best_probability:.2f}'
             )
-        return (
-            f'elsewhere: place {surest.place} fits, but has probability {known:.2f}, and place '
-            f'{belief.best_row} {likeliest:.2f}'
-        )
+        part = next(iter(belief.part[belief.rows == surest.place]), math.nan)
+        if part < least:
+            return (
+                f'ambiguous: place {surest.place} fits, but its part of the map has probability '
+                f'{part:.2f} by the pictures so far'
+            )
+        return ''
 
     def _unverifiable(self) -> str:
         if self._verifier is None:

@@ -132,6 +132,9 @@ class Belief:
         probability: (K,) float64 0..1, of each of `rows`: that the picture was taken there or at
             a place too near to be told apart. Neighbours share mass, so these may sum to more
             than 1. NaN in the modes that know no probability.
+        part: (K,) float64 0..1, that the picture was taken in the part of the map around each,
+            given that it was taken on the map; NaN likewise. What looks alike in another part
+            lowers it, not what looks alike next to it.
         off_map: Probability of being off the map; NaN likewise. `best_probability` over
             `1 - off_map`, the same given that the camera is on the map, ranks answers best in
             changed light, which lowers every similarity and so raises `off_map` alone.
@@ -148,6 +151,7 @@ class Belief:
 
     rows: np.ndarray
     probability: np.ndarray
+    part: np.ndarray
     off_map: float
     best_row: int
     best_probability: float

@@ -22,6 +22,7 @@ from vpr_ros.sequence_filter.places import Places
 _INTERVALS = 15  # that the usual time between pictures is taken from
 _DEFAULTS = SequenceFilterConfig()
 _EDGES_OF_SUM = 300_000  # pairs looked at where masses are added up, likeliest places first
+_PART_STEPS = 10.0  # about a place, where geometry tells which it is
 _STILL = 0.1  # steps; less than this is standing, where the map has no positions
 
 
@@ -274,6 +275,7 @@ class SequenceFilter:
         return Belief(
             rows=asked,
             probability=around[asked],
+            part=self._part_of(asked),
             off_map=self._belief.off,
             best_row=best,
             best_probability=probability,
@@ -290,6 +292,12 @@ class SequenceFilter:
         near = edges.turn_steps <= SAME_PLACE_STEPS
         around = np.bincount(edges.row[near], mass[edges.source[near]], minlength=len(self))
         return np.minimum(around, 1.0)
+
+    def _part_of(self, rows: np.ndarray) -> np.ndarray:
+        """Return the share of the belief on the map that lies around each of some places."""
+        edges = self._places.near(rows, _PART_STEPS)
+        mass = np.bincount(edges.source, self._belief.mass_of(edges.row), minlength=len(rows))
+        return np.minimum(mass / max(1.0 - self._belief.off, 1e-300), 1.0)
 
     def _most_alike(self, rows: np.ndarray, evidence: Evidence) -> int:
         """Return the likeliest of some places once this picture is looked at again.
@@ -345,6 +353,7 @@ class SequenceFilter:
         return Belief(
             rows=asked,
             probability=np.full(len(asked), np.nan),
+            part=np.full(len(asked), np.nan),
             off_map=math.nan,
             best_row=best,
             best_probability=math.nan,
@@ -378,6 +387,7 @@ def _nothing(asked: np.ndarray, reason: str, restarted: str) -> Belief:
     return Belief(
         rows=asked,
         probability=np.full(len(asked), np.nan),
+        part=np.full(len(asked), np.nan),
         off_map=math.nan,
         best_row=-1,
         best_probability=math.nan,
