@@ -33,14 +33,15 @@ def check(row):
     assert row['ate_after_m'] <= 0.3 * row['ate_before_m']
 
 
-def test_at_most_30_percent_of_the_drift_remain(benchmark, vpr_data):
+def test_at_most_30_percent_of_a_small_drift_remain(benchmark, vpr_data):
     check(benchmark.run(vpr_data, 'red_kitchen', Kind.METRIC, 8, Drift()))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize('sequence', ['tum_fr1_desk', 'red_kitchen'])
-def test_at_most_30_percent_remain_with_every_seed(benchmark, vpr_data, sequence):
-    for seed in range(10):
+def test_at_most_30_percent_of_made_drift_remain(benchmark, vpr_data, sequence):
+    """With made closures, of which a tenth is wrong; benchmarks/loop_closure.py has real ones."""
+    for seed in range(4):
         check(benchmark.run(vpr_data, sequence, Kind.METRIC, seed, Drift()))
 
 
