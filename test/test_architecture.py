@@ -51,7 +51,7 @@ ARROWS = {
     'landmarks': 'keyframe_store verification',
     'odometry': 'poses',
     'picture': 'cameras extractor odometry picture_quality verification',
-    'verified_pose': 'place_map retrieval_pose verification',
+    'verified_pose': 'place_map poses retrieval_pose verification',
     'recognizer': (
         'errors extractor odometry picture picture_quality place_map poses retrieval_pose '
         'sequence_filter settings verification verified_pose'
@@ -61,8 +61,8 @@ ARROWS = {
         'poses'
     ),
     'online_map': (
-        'keyframe_pictures keyframe_store model_ref odometry picture place_map poses session '
-        'settings verification'
+        'cameras keyframe_pictures keyframe_store model_ref odometry picture place_map poses '
+        'session settings verification'
     ),
     'revisits': (
         'errors extractor keyframe_store odometry online_map picture place_map recognizer '

@@ -4,9 +4,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from tiny_model import write_tiny_model
 from verification.made_views import CAMERA, Places, deep_scene, looks, pose, turned_deg, view
 
+from vpr_ros.cameras import MapCamera
 from vpr_ros.errors import MapModelMismatchError, ModelError
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.map_calibration import MapCalibration
@@ -400,7 +402,19 @@ def test_cameras_match_their_own_places_only_if_so_configured(world):
     rgb = world.query(1, 0, at)  # of camera 0's places
     across = world.make().process(rgb, S, camera=1, intrinsics=CAMERA)
     assert across.status is Status.VERIFIED
-    assert across.pose.covariance[0, 0] > 0.1**2, 'how the other camera is mounted is not known'
+    assert across.relative_pose.metric
+    assert across.pose is None, 'how the other camera is mounted is not known'
+    mounting = pose((0.1, 0.0, 0.3), (0, 90, 0))
+    world.known.cameras = (
+        MapCamera(1, None, (*mounting[:3, 3], *Rotation.from_matrix(mounting[:3, :3]).as_quat())),
+    )
+    across = world.make().process(rgb, S, camera=1, intrinsics=CAMERA)
+    body = at @ np.linalg.inv(mounting)
+    np.testing.assert_allclose(across.pose.position, body[:3, 3], atol=0.03)
+    found = Rotation.from_quat(across.pose.orientation_xyzw).as_matrix()
+    assert turned_deg(found, body[:3, :3]) < 0.5
+    assert across.pose.covariance[0, 0] < 0.1**2
+    world.known.cameras = ()
     recognizer = world.make(match_across_cameras=False)
     own = recognizer.process(rgb, S, camera=1, intrinsics=CAMERA)
     assert own.status is Status.REJECTED

@@ -62,6 +62,10 @@ def resized(matrix: np.ndarray, x: float, y: float) -> np.ndarray:
     return np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]]) @ matrix
 
 
+# Of a camera whose own poses, of its optical frame, are those of the map.
+OPTICAL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
+
+
 @dataclass(frozen=True)
 class MapCamera:
     """One camera of a map.

@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 
 import numpy as np
 
+from vpr_ros.cameras import OPTICAL, MapCamera
 from vpr_ros.keyframe_pictures import keep_picture
 from vpr_ros.keyframe_store import KeyframeStore
 from vpr_ros.model_ref import ModelRef
@@ -240,7 +241,10 @@ class OnlineMap:
         return self._num_blind - place.num_blind >= self.config.min_keyframes
 
     def _let_in(self, place: _Waiting) -> None:
-        odometry = place.odometry
+        odometry, cameras = place.odometry, self.place_map.cameras
+        if odometry is not None and odometry.of_camera:
+            known = MapCamera(place.camera, None, OPTICAL)
+            self.place_map.cameras = (*cameras, *((known,) if known not in cameras else ()))
         self._odometry.append(odometry)
         self.pieces.append(self._piece if odometry is None else odometry.drive)
         self.place_map.add(

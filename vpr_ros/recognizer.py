@@ -551,8 +551,14 @@ class PlaceRecognizer:
             return None
         match = answer.matches[0]
         if answer.status is Status.VERIFIED and answer.checked is not None:
-            known = verified_pose(match, answer.checked, camera=picture.camera)
-            if known is not None:
+            cameras = {camera.number: camera.mounting for camera in self._place_map.cameras}
+            known = verified_pose(
+                match,
+                answer.checked,
+                camera=picture.camera,
+                mounting=cameras.get(picture.camera),
+            )
+            if known is not None or answer.checked.metric:  # of the camera, not near the place
                 return known
         if len(self._place_map) > _GROWN * self._covariance_of:
             recall = self._extractor.info.recall_at_1

@@ -12,7 +12,7 @@ from uuid import UUID, uuid5
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from vpr_ros.cameras import MapCamera
+from vpr_ros.cameras import OPTICAL, MapCamera
 from vpr_ros.errors import MapError, MapModelMismatchError
 from vpr_ros.keyframe_pictures import picture_name
 from vpr_ros.keyframe_store import KeyframePart, KeyframeStore, write_keyframes
@@ -21,8 +21,6 @@ from vpr_ros.model_ref import ModelRef
 from vpr_ros.odometry import OdometryPose
 from vpr_ros.place_map import MANIFEST, PlaceMap
 from vpr_ros.poses import matrix_of_pose
-
-_OPTICAL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -196,7 +194,7 @@ class Session:
         positions = np.full((len(new), 3), np.nan)
         orientations = np.full((len(new), 4), np.nan)
         for at, (row, pose) in enumerate(zip(new, placed, strict=True)):
-            mounting = mountings.get(int(learnt.cameras[row]), _OPTICAL)
+            mounting = mountings.get(int(learnt.cameras[row]), OPTICAL)
             if pose is None or mounting is None:
                 continue
             body = pose @ np.linalg.inv(matrix_of_pose(mounting))
@@ -224,7 +222,7 @@ class Session:
         for row, pose in zip(new, placed, strict=True):
             number, odometry = int(self.learnt.cameras[row]), self.learnt.odometry[row]
             if pose is not None and odometry is not None and odometry.of_camera:
-                known.setdefault(number, MapCamera(number, None, _OPTICAL))
+                known.setdefault(number, MapCamera(number, None, OPTICAL))
         return tuple(known[number] for number in sorted(known))
 
 

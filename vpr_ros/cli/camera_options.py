@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from vpr_ros.sources import AnySource
 
 _OPTICAL = 'optical'
-_OPTICAL_POSE = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 _LENS_OPTIONS = ('camera-info', 'camera-info-topic', 'camera-pose')
 _PER_CAMERA = (
     'of several cameras, give it for each as NAME=…, NAME a part of its topic, such as front'
@@ -178,11 +177,12 @@ def _per_camera(
 
 
 def _read_pose(text: str) -> tuple[float, ...]:
+    from vpr_ros.cameras import OPTICAL
     from vpr_ros.errors import SourceError
     from vpr_ros.poses import matrix_of_pose
 
     if text == _OPTICAL:
-        return _OPTICAL_POSE
+        return OPTICAL
     try:
         pose = tuple(float(word) for word in text.split())
         matrix_of_pose(pose)
