@@ -45,7 +45,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     rule = parser.add_argument_group('what is right in the map')
     rule.add_argument(
         '--within', type=not_negative, default=5.0, metavar='METRES',
-        help='a place so near is right (default %(default)s; 0.25 suits a room)',
+        help='a place so near is right (default %(default)s; 0.5 suits a room)',
     )  # fmt: skip
     rule.add_argument(
         '--within-angle', type=not_negative, default=30.0, metavar='DEGREES',

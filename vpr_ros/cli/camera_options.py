@@ -30,7 +30,7 @@ def add_camera_options(build: argparse.ArgumentParser) -> None:
         type=feature_kind,
         default='sift',
         metavar='KIND',
-        help='local features kept of each place: sift, orb, … or none (default sift)',
+        help='local features kept of each place: sift, orb, xfeat or none (default sift)',
     )
     group.add_argument(
         '--max-features', type=positive, metavar='N', help='most of these a picture (default 1000)'
