@@ -13,7 +13,7 @@ from enum import IntEnum
 import numpy as np
 
 from vpr_ros.errors import MapModelMismatchError, ModelError
-from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.extractor import DescriptorExtractor, ModelInfo
 from vpr_ros.odometry import OdometryPose
 from vpr_ros.picture import Describer, Picture, timed
 from vpr_ros.picture_quality import MIN_CONTRAST
@@ -259,17 +259,7 @@ class PlaceRecognizer:
         return self._threshold
 
     def _threshold_of(self, config: RecognizerConfig, place_map: PlaceMap) -> float:
-        if config.min_similarity != THRESHOLD_OF_MODEL:
-            return config.min_similarity
-        if place_map.calibration is not None:
-            return place_map.calibration.min_similarity
-        info = self._extractor.info
-        if info.min_similarity is None:
-            raise ModelError(
-                f'model {info.name} records no threshold: set min_similarity, or record one in '
-                'the map with `vpr calibrate`'
-            )
-        return info.min_similarity
+        return threshold_of(config, place_map, self._extractor.info)
 
     def reset(self) -> None:
         """Forget what depends on earlier pictures (after a jump of the clock)."""
@@ -565,6 +555,24 @@ class PlaceRecognizer:
             self._covariance = retrieval_covariance(self._place_map, recall)
             self._covariance_of = len(self._place_map)
         return pose_of_match(match, self._covariance)
+
+
+def threshold_of(config: RecognizerConfig, place_map: PlaceMap, info: ModelInfo) -> float:
+    """Return the threshold that counts: as configured, or the map's, or the model's.
+
+    Raises:
+        ModelError: A recorded threshold is wanted and neither of them records one.
+    """
+    if config.min_similarity != THRESHOLD_OF_MODEL:
+        return config.min_similarity
+    if place_map.calibration is not None:
+        return place_map.calibration.min_similarity
+    if info.min_similarity is None:
+        raise ModelError(
+            f'model {info.name} records no threshold: set min_similarity, or record one in '
+            'the map with `vpr calibrate`'
+        )
+    return info.min_similarity
 
 
 @dataclass(frozen=True)

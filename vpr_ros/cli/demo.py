@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from vpr_ros.cli.arguments import add_bag_options, tolerance
 from vpr_ros.cli.progress import Progress
-from vpr_ros.errors import ModelError, SourceError
+from vpr_ros.errors import SourceError
 
 if TYPE_CHECKING:
     from vpr_ros.demo.scoring import Score
@@ -87,15 +87,14 @@ def run(args: argparse.Namespace) -> int:
     from vpr_ros.demo.report import table
     from vpr_ros.demo.scoring import score
     from vpr_ros.extractor import DescriptorExtractor
+    from vpr_ros.recognizer import RecognizerConfig, threshold_of
     from vpr_ros.resources import default_model
 
     model = args.model or default_model()
     extractor = DescriptorExtractor(model)
-    threshold = extractor.info.min_similarity
-    if threshold is None:
-        raise ModelError(f'{model} records no threshold (vpr.min_similarity), the demo needs one')
     out = _fresh_folder(args.out, args)
     trial = _trial(args, out, extractor)
+    threshold = threshold_of(RecognizerConfig(), trial.place_map, extractor.info)
     print(f'vpr demo: {trial.title}')
     print(
         f'  map of {len(trial.place_map)} places by {extractor.info.name}; node log: '

@@ -84,7 +84,7 @@ def add_parser(commands: argparse._SubParsersAction) -> None:
     recognizer.add_argument('--model', type=Path, metavar='ONNX', help='default: the shipped one')
     recognizer.add_argument(
         '--min-similarity', type=similarity, metavar='S',
-        help='the operating point, -1 to 1; default: as the map (vpr calibrate), or else the model records',
+        help='the operating point, -1 to 1; default: as recorded in the map, or else in the model',
     )  # fmt: skip
     recognizer.add_argument(
         '--device', default='auto', choices=('auto', 'cpu', 'cuda', 'tensorrt'), help='(auto)'
