@@ -4,6 +4,7 @@
 import threading
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -17,12 +18,14 @@ from builtin_interfaces.msg import Time
 from conftest import textured_pictures
 from rclpy.context import Context
 from rclpy.lifecycle import LifecycleNode
+from rclpy.logging import get_logger
 from rclpy.qos import qos_profile_sensor_data
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker
 from vpr_msgs.msg import GlobalDescriptor
 
+from vpr_ros.conversions import image_from_rgb
 from vpr_ros.errors import MapError
 from vpr_ros.node import debug_image, messages
 from vpr_ros.node.diagnostics import NodeState, diagnostic_array
@@ -33,6 +36,7 @@ from vpr_ros.node.outputs import Outputs
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.node.silence import Publisher, explain
 from vpr_ros.node.statistics import Statistics
+from vpr_ros.node.worker import Worker
 from vpr_ros.place_map import KEYFRAMES
 from vpr_ros.recognizer import RecognizerConfig, Status
 
@@ -196,6 +200,50 @@ def engine(tiny_model, tmp_path):
 
 def look_up(engine, rgb, stamp_ns):
     return engine.recognize(engine.describe(rgb, stamp_ns))
+
+
+def test_a_slow_verification_holds_newer_pictures_up_by_one_at_most(engine, monkeypatch):
+    """The one that was described meanwhile is next, then the newest; the others are dropped."""
+    recognize, answered, gate = engine.recognize, [], threading.Event()
+
+    def slow(picture):
+        if not answered:
+            gate.wait(20)
+        return recognize(picture)
+
+    def publish(answers, header, rgb, *, age_s):
+        answered.append(header.stamp.sec)
+
+    monkeypatch.setattr(engine, 'recognize', slow)
+    worker = Worker(
+        engine,
+        SimpleNamespace(publish_answers=publish),
+        Statistics(),
+        inputs=SimpleNamespace(
+            names=('',),
+            transport='raw',
+            odometry=SimpleNamespace(frame_id=''),
+            intrinsics=lambda camera, width, height: None,
+            odometry_at=lambda camera, stamp_ns: None,
+        ),
+        age_s=lambda stamp_ns: 0.0,
+        logger=get_logger('test'),
+        is_alive=lambda: True,
+    )
+    try:
+        pictures = textured_pictures(6)
+        for second in range(1, 11):
+            header = Header(stamp=Time(sec=second))
+            worker.mailbox.put(image_from_rgb(pictures[second % 6], header))
+            time.sleep(0.2 if second <= 2 else 0.01)  # the first two are taken
+        gate.set()
+        deadline = time.monotonic() + 20
+        while len(answered) < 3 and time.monotonic() < deadline:
+            time.sleep(0.01)
+    finally:
+        gate.set()
+        worker.stop()
+    assert answered == [1, 2, 10]
 
 
 def test_a_late_picture_is_no_jump_in_time(engine):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 import yaml
 
@@ -54,6 +55,23 @@ def test_every_parameter_reaches_the_core():
 def test_a_quaternion_that_is_none_is_named():
     with pytest.raises(ParameterError, match='body_from_camera: '):
         NodeConfig(body_from_camera=(0.0,) * 7)
+
+
+def test_the_transform_takes_points_of_the_odometry_into_the_map():
+    from builtin_interfaces.msg import Time
+    from scipy.spatial.transform import Rotation
+
+    from vpr_ros.pose_graph.transforms import transform
+    from vpr_ros.pose_graph_node.messages import transform_msg
+
+    half = np.sqrt(0.5)
+    map_from_odom = transform(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, half, half]))
+    msg = transform_msg(map_from_odom, Time(sec=7), 'map', 'odom')
+    assert (msg.header.frame_id, msg.child_frame_id, msg.header.stamp.sec) == ('map', 'odom', 7)
+    t, q = msg.transform.translation, msg.transform.rotation
+    turn = Rotation.from_quat([q.x, q.y, q.z, q.w])
+    moved = np.array([t.x, t.y, t.z]) + turn.apply([1.0, 0.0, 0.0])  # as tf2 does
+    assert moved == pytest.approx([1.0, 3.0, 3.0])
 
 
 def test_tf_goes_through_tf2_ros_where_it_is(monkeypatch):
