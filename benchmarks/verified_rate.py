@@ -23,7 +23,7 @@ import numpy as np
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header
 
-from vpr_ros.cameras import Calibration, MapCamera
+from vpr_ros.cameras import OPTICAL, Calibration, MapCamera
 from vpr_ros.conversions import image_from_rgb
 from vpr_ros.extractor import DescriptorExtractor
 from vpr_ros.live.run import LiveRun, run_live
@@ -42,7 +42,6 @@ RATES_HZ = (6.0, 8.0, 10.0, 12.0, 15.0)
 SECONDS = 20.0  # at each rate
 _MATRIX = np.array([[517.3, 0, 318.6], [0, 516.5, 255.3], [0, 0, 1]])
 _DISTORTION = np.array([0.2624, -0.9531, -0.0054, 0.0026, 1.1633])
-_OPTICAL = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ def map_of(paths: list[Path], sequence: Path, scratch: Path) -> PlaceMap:
             min_distance_m=0.1,
             min_angle_deg=7.0,
             features='sift',
-            cameras=(MapCamera(0, calibration, _OPTICAL),),
+            cameras=(MapCamera(0, calibration, OPTICAL),),
         ),
     )
     print(f'map: {len(report.place_map)} places, {report.num_with_landmarks} with landmarks\n')
