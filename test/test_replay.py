@@ -95,6 +95,8 @@ def connect():
             player = Player(speaker, recording, pace)
             ears = Ears(ears_node, recording, reliability)
             wait_for(lambda: not player.unheard())
+            for topic in recording.types:  # the other side's turn: what it has not found is lost
+                wait_for(lambda topic=topic: ears_node.count_publishers(topic))
             return player, ears
 
         yield make
