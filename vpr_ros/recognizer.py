@@ -107,13 +107,13 @@ class Recognition:
         status: How far the first match got.
         reason: Why it got no further, `code: sentence`; '' if verified, or if nothing asks more of
             it. Codes of rejected ones: below_threshold, map_empty, camera_unmapped, blank, dark,
-            saturated; of
-            candidates as in `sequence_filter.Belief`; of consistent ones as in
-            `verification.Verification`; of either, elsewhere.
+            saturated; of candidates as in `sequence_filter.Belief`; of consistent ones as in
+            `verification.Verification`; of either, elsewhere and ambiguous.
         matches: The answer first, the others by similarity; given for rejected ones too, so that
             an operator can see why.
         descriptor: (D,) float32, unit norm; None if the picture was unusable.
-        pose: The camera in the map frame; None if rejected or the map has no poses.
+        pose: Of what the map's poses are of, in the map frame; None if rejected, if the map has no
+            poses, or if verified in metres by a camera whose mounting the map does not know.
         relative_pose: The camera in the frame of the first match's camera; None unless verified.
         map_from_camera: (4, 4) float64, the camera's optical frame in the map, metres; None unless
             verified in metres.
