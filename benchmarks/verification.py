@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What geometry adds to retrieval, on real pictures: what it accepts, how much of it is right.
 
-    python benchmarks/verification.py [--data DIR] [--every N] [--features KIND ...] [--json FILE]
+    python benchmarks/verification.py [--sequences NAME ...] [--features KIND ...] [--every N]
+        [--data DIR] [--json FILE]
     python benchmarks/verification.py --focal
 
 Each picture's most similar places are verified at the shipped defaults, but without the limit of
@@ -102,10 +103,10 @@ _LEFT, _RIGHT, _NIGHT = (
     f'gardens_point/{name}' for name in ('day_left', 'day_right', 'night_right')
 )
 TASKS = (
-    Task('red_kitchen own past', *_KITCHEN),
-    Task('red_kitchen first half', *_KITCHEN, first_half=True),
+    Task('red_kitchen_own_past', *_KITCHEN),
+    Task('red_kitchen_first_half', *_KITCHEN, first_half=True),
     Task(
-        'tum_fr1_desk own past',
+        'tum_fr1_desk_own_past',
         'tum_fr1_desk/rgb',
         None,
         'tum_fr1_desk/groundtruth.txt',
@@ -113,15 +114,15 @@ TASKS = (
         100,
     ),
     Task(
-        'kitti_03 own past',
+        'kitti_03_own_past',
         'kitti_03/image_0',
         None,
         'kitti_03/poses_kitti.txt',
         Intrinsics(_KITTI * _KITTI_SCALE),
         100,
     ),
-    Task('gardens day_right', _RIGHT, _LEFT),
-    Task('gardens night_right', _NIGHT, _LEFT),
+    Task('gardens_day', _RIGHT, _LEFT),
+    Task('gardens_night', _NIGHT, _LEFT),
 )
 
 
@@ -260,12 +261,12 @@ def epipolar_errors(drive: Drive, focals: Sequence[float]) -> list[tuple[float, 
     return found
 
 
-def difference(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return metres and degrees between two poses (4, 4); NaN where one is unknown."""
-    if not (np.isfinite(first).all() and np.isfinite(second).all()):
-        return np.nan, np.nan
-    turn = Rotation.from_matrix(first[:3, :3].T @ second[:3, :3]).magnitude()
-    return float(np.linalg.norm(first[:3, 3] - second[:3, 3])), float(np.degrees(turn))
+def differences(poses: np.ndarray, pose: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return metres and degrees between poses (N, 4, 4) and one (4, 4); NaN: one is unknown."""
+    turns = poses[:, :3, :3].transpose(0, 2, 1) @ pose[:3, :3]
+    cosines = (np.trace(turns, axis1=1, axis2=2) - 1) / 2
+    metres = np.linalg.norm(poses[:, :3, 3] - pose[:3, 3], axis=1)
+    return metres, np.degrees(np.arccos(np.clip(cosines, -1, 1)))
 
 
 class Judge:
@@ -276,13 +277,13 @@ class Judge:
         self._queries, self._places, self._by_order = queries, places, by_order
 
     def right(
-        self, query: int, place: int, within: tuple[float, float] = (WITHIN_M, WITHIN_DEG)
-    ) -> bool:
-        """Tell whether a place is the query's."""
+        self, query: int, within: tuple[float, float] = (WITHIN_M, WITHIN_DEG)
+    ) -> np.ndarray:
+        """Tell which places are the query's, bool (P,)."""
         if self._by_order:
-            return abs(query - place) <= WITHIN_PICTURES
-        metres, degrees = difference(self._places.poses[place], self._queries.poses[query])
-        return metres <= within[0] and degrees <= within[1]
+            return np.abs(np.arange(len(self._places.poses)) - query) <= WITHIN_PICTURES
+        metres, degrees = differences(self._places.poses, self._queries.poses[query])
+        return (metres <= within[0]) & (degrees <= within[1])
 
     def errors(self, query: int, result: Verification) -> tuple[float, float, float, float]:
         """Return metres, degrees, and both squared in units of the stated covariance."""
@@ -323,21 +324,21 @@ def run(task: Task, queries: Drive, places: Drive, threshold: float, every: int)
         results = verifier.verify(keyframe.features, candidates, camera=task.camera)
         seconds.append(time.perf_counter() - begun)
         asked.append(query)
-        rights = [row for row in range(last) if judge.right(query, row)]
-        revisits = any(judge.right(query, row, (REVISIT_M, REVISIT_DEG)) for row in rights)
+        right = judge.right(query)[:last]
+        revisits = judge.right(query, (REVISIT_M, REVISIT_DEG))[:last].any()
         best = results[0]
-        is_good = best.is_verified and best.place in rights
+        is_good = best.is_verified and bool(right[best.place])
         if best.is_verified and best.metric:
             errors.append(judge.errors(query, best))
         claimed = similarities[candidates[0]] >= threshold
         counts['queries'] += 1
-        counts['place'] += bool(rights)
+        counts['place'] += bool(right.any())
         counts['good'] += is_good
         counts['bad'] += best.is_verified and not is_good
-        counts['revisits'] += revisits
-        counts['found'] += revisits and is_good
+        counts['revisits'] += bool(revisits)
+        counts['found'] += bool(revisits) and is_good
         counts['r'] += bool(claimed)
-        counts['rf'] += bool(claimed) and candidates[0] not in rights
+        counts['rf'] += bool(claimed) and not right[candidates[0]]
     of_features = queries.seconds[asked]
     metres, degrees, moved, turned = np.array(errors or [[np.nan] * 4]).T
     inside = [np.nan, np.nan]
@@ -399,6 +400,8 @@ def main() -> None:
     parser.add_argument('--data', type=Path, default=os.environ.get('VPR_DATA', '../shared/data'))
     parser.add_argument('--every', type=int, default=1, help='take every n-th query')
     parser.add_argument('--features', nargs='+', choices=FEATURE_KINDS, default=['sift'])
+    names = [task.name for task in TASKS]
+    parser.add_argument('--sequences', nargs='+', choices=names, default=names, metavar='NAME')
     parser.add_argument('--focal', action='store_true', help="RedKitchen's focal length instead")
     parser.add_argument('--json', type=Path, help='write the rows here too')
     args = parser.parse_args()
@@ -416,7 +419,7 @@ def main() -> None:
     for kind in args.features:
         local = create_feature_extractor(kind)
         sequences: dict[str, Drive] = {}
-        for task in TASKS:
+        for task in (task for task in TASKS if task.name in args.sequences):
             for folder in filter(None, (task.queries, task.places)):
                 if folder not in descriptors:
                     descriptors[folder] = describe(args.data / folder, extractor)

@@ -83,7 +83,7 @@ ARROWS = {
     'bag_messages': '',
     'bag_writer': 'errors bag_messages',
     'bags': 'errors bag_messages conversions',
-    'bag_poses': 'errors bag_messages bags geodesy poses',
+    'bag_poses': 'errors bag_messages bags conversions geodesy poses',
     'bag_cameras': 'errors bag_messages bags camera_info cameras conversions',
     'camera_files': 'errors camera_info cameras',
     'camera_info': 'errors cameras verification',
@@ -106,19 +106,20 @@ ARROWS = {
     # the field's sets
     'benchmarks': 'errors evaluation model_ref picture_folder place_map pose_files pose_lookup',
     # the edges
+    'node_common': 'errors poses settings',
     'node': (
-        'blas camera_info errors conversions extractor keyframe_store model_ref odometry '
-        'online_map picture place_map poses recognizer resources retrieval_pose revisits session '
-        'settings verification'
+        'blas camera_info errors conversions extractor keyframe_store model_ref node_common '
+        'odometry online_map picture place_map poses recognizer resources retrieval_pose revisits '
+        'session settings verification'
     ),
-    'pose_graph_node': 'errors conversions node pose_graph poses settings',
+    'pose_graph_node': 'errors conversions node_common pose_graph poses settings',
     'adapters.closure_file': 'errors',
     'adapters.initial_pose': 'pose_graph poses',
     'adapters.raw_graph': 'pose_graph',
     'adapters.rtabmap': 'pose_graph poses',
     'adapters': (
         'errors adapters.closure_file adapters.initial_pose adapters.raw_graph adapters.rtabmap '
-        'conversions node pose_graph pose_graph_node poses settings'
+        'conversions node_common pose_graph pose_graph_node poses settings'
     ),
     'replay': 'errors bag_cameras bag_messages bags conversions prefetch sources',
     'live': 'errors conversions evaluation place_map recognizer replay retrieval_pose',
@@ -139,15 +140,16 @@ TRAINING_MAY_USE = (
     'recognizer verification.xfeat'
 )
 
+WITH_ROS = {'adapters', 'node', 'node_common', 'pose_graph_node', 'replay', 'live'}
 ADAPTERS = 'adapters.messages adapters.rtabmap_messages adapters.*_node'
-ROS_MESSAGES = f'conversions node pose_graph_node replay live {ADAPTERS}'
+ROS_MESSAGES = f'conversions node node_common pose_graph_node replay live {ADAPTERS}'
 LIBRARIES = {
     'onnxruntime': 'extractor onnx_session',
     'faiss': 'place_index',
     'cv_bridge': 'conversions',
     'rosbags': 'bags bag_messages bag_poses bag_writer',
     'gtsam': 'pose_graph.optimizer',
-    'rclpy': 'node pose_graph_node replay live adapters.*_node',
+    'rclpy': 'node node_common pose_graph_node replay live adapters.*_node',
     'rtabmap_msgs': 'adapters.rtabmap_messages',
     'tf2_msgs': 'pose_graph_node.tf_output',
     'tf2_ros': 'pose_graph_node.tf_output',
@@ -286,11 +288,7 @@ def test_training_uses_only_what_it_shares_with_the_runtime(module):
 
 def test_core_imports_without_ros_and_without_torch():
     blocked = sorted(set(LIBRARIES) - {'onnxruntime', 'faiss', 'rosbags'})
-    core = [
-        module
-        for module in RUNTIME
-        if unit_of(module, ARROWS) not in {'adapters', 'node', 'pose_graph_node', 'replay', 'live'}
-    ]
+    core = [module for module in RUNTIME if unit_of(module, ARROWS) not in WITH_ROS]
     program = (
         'import importlib, sys\n'
         f'sys.modules.update(dict.fromkeys({blocked}))\n'  # None: the import fails

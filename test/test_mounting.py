@@ -6,8 +6,8 @@ import pytest
 
 pytest.importorskip('rcl_interfaces')
 
-from vpr_ros.node.declared import ParameterError
-from vpr_ros.node.mounting import MountedCameras, Mountings, UnknownCameraError
+from vpr_ros.node_common.declared import ParameterError
+from vpr_ros.node_common.mounting import MountedCameras, Mountings, UnknownCameraError
 
 AHEAD = (0.5, 0.0, 1.0, -0.5, 0.5, -0.5, 0.5)
 LEFT = (0.0, 0.3, 1.0, 0.7071067811865476, 0.0, 0.0, -0.7071067811865476)

@@ -12,7 +12,6 @@ import yaml
 
 pytest.importorskip('rcl_interfaces')
 
-from vpr_ros.node.declared import ParameterError, config_of
 from vpr_ros.node.parameters import (
     PARAMETERS,
     NodeConfig,
@@ -20,6 +19,7 @@ from vpr_ros.node.parameters import (
     markdown_rows,
     resolve,
 )
+from vpr_ros.node_common.declared import ParameterError, config_of
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig
 from vpr_ros.sequence_filter.config import SequenceFilterConfig

@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from vpr_ros.bag_messages import NAV_SAT_FIX, ODOMETRY, POSE_WITH_COVARIANCE_STAMPED
 from vpr_ros.bags import Bag, Topic
+from vpr_ros.conversions import pose_from_msg
 from vpr_ros.errors import SourceError
 from vpr_ros.poses import NS_PER_S, Trajectory
 
@@ -103,8 +103,8 @@ def _poses(bag: Bag, topic: Topic, skipped: Counter[str]) -> Iterator[_Row]:
     has_covariance = topic.msgtype in (ODOMETRY, POSE_WITH_COVARIANCE_STAMPED)
     for stamp_ns, msg in bag.messages(topic):
         pose = msg.pose.pose if has_covariance else msg.pose
-        position = np.array([pose.position.x, pose.position.y, pose.position.z])
-        orientation = _orientation(pose.orientation)
+        position, quaternion = pose_from_msg(pose)
+        orientation = _orientation(quaternion)
         if orientation is None:
             skipped['without a unit quaternion'] += 1
         elif not np.isfinite(position).all():
@@ -127,13 +127,12 @@ def _fixes(bag: Bag, topic: Topic, skipped: Counter[str]) -> Iterator[_Row]:
             yield stamp_ns, fix, _UNKNOWN_ORIENTATION, '', _tf2(msg.header.frame_id)
 
 
-def _orientation(quaternion: Any) -> np.ndarray | None:
-    """Return (4,) x y z w; NaN if the sender left it unset (all zero), None if it is wrong."""
-    q = np.array([quaternion.x, quaternion.y, quaternion.z, quaternion.w])
-    norm = np.linalg.norm(q)
+def _orientation(quaternion: np.ndarray) -> np.ndarray | None:
+    """Return it as a unit; NaN if the sender left it unset (all zero), None if it is wrong."""
+    norm = np.linalg.norm(quaternion)
     if norm == 0:
         return _UNKNOWN_ORIENTATION
-    return q / norm if abs(norm - 1) <= _UNIT_TOLERANCE else None
+    return quaternion / norm if abs(norm - 1) <= _UNIT_TOLERANCE else None
 
 
 def _tf2(frame_id: str) -> str:

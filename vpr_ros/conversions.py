@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Picture messages to RGB arrays and back; stamps to nanoseconds and back.
+"""Messages to arrays and back: pictures as RGB, stamps in nanoseconds, poses.
 
 Messages are used by field name only, so those of `rosbags` serve as well as those of rclpy.
 cv_bridge converts what every cv_bridge converts rightly, from rows made dense first. The rest
@@ -26,6 +26,7 @@ from vpr_ros.errors import EncodingError
 if TYPE_CHECKING:
     from builtin_interfaces.msg import Time
     from cv_bridge import CvBridge
+    from geometry_msgs.msg import Pose, Transform
     from sensor_msgs.msg import Image
     from std_msgs.msg import Header
 
@@ -139,6 +140,32 @@ def stamp_msg_from_ns(stamp_ns: int) -> Time:
 
     sec, nanosec = divmod(int(stamp_ns), NANOSECONDS)
     return Time(sec=sec, nanosec=nanosec)
+
+
+def pose_from_msg(pose: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return position (3,) and quaternion x y z w (4,), float64, of geometry_msgs/Pose."""
+    p, q = pose.position, pose.orientation
+    return np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w])
+
+
+def pose_msg(position: np.ndarray, orientation_xyzw: np.ndarray) -> Pose:
+    """Return a position (3,) and a quaternion (4,) as geometry_msgs/Pose."""
+    from geometry_msgs.msg import Point, Pose, Quaternion
+
+    x, y, z = position.tolist()
+    qx, qy, qz, qw = orientation_xyzw.tolist()
+    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))
+
+
+def transform_msg(translation: np.ndarray, rotation_xyzw: np.ndarray) -> Transform:
+    """Return a translation (3,) and a quaternion (4,) as geometry_msgs/Transform."""
+    from geometry_msgs.msg import Quaternion, Transform, Vector3
+
+    x, y, z = translation.tolist()
+    qx, qy, qz, qw = rotation_xyzw.tolist()
+    return Transform(
+        translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=qx, y=qy, z=qz, w=qw)
+    )
 
 
 def require_cv_bridge() -> None:

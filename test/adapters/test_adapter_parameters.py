@@ -10,7 +10,7 @@ pytest.importorskip('rcl_interfaces')
 
 from vpr_ros.adapters.parameters import PARAMETERS, RecorderConfig, RtabmapConfig
 from vpr_ros.adapters.rtabmap import LinkConfig
-from vpr_ros.node.declared import ParameterError, config_of, markdown_rows, resolve
+from vpr_ros.node_common.declared import ParameterError, config_of, markdown_rows, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 

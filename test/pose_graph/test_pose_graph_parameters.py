@@ -13,7 +13,7 @@ import yaml
 pytest.importorskip('rcl_interfaces')
 pytest.importorskip('vpr_msgs.msg')
 
-from vpr_ros.node.declared import ParameterError, config_of, markdown_rows, resolve
+from vpr_ros.node_common.declared import ParameterError, config_of, markdown_rows, resolve
 from vpr_ros.pose_graph.graph import PoseGraphConfig
 from vpr_ros.pose_graph_node.parameters import PARAMETERS, NodeConfig
 
@@ -62,11 +62,11 @@ def test_the_transform_takes_points_of_the_odometry_into_the_map():
     from scipy.spatial.transform import Rotation
 
     from vpr_ros.pose_graph.transforms import transform
-    from vpr_ros.pose_graph_node.messages import transform_msg
+    from vpr_ros.pose_graph_node.messages import transform_stamped
 
     half = np.sqrt(0.5)
     map_from_odom = transform(np.array([1.0, 2.0, 3.0]), np.array([0.0, 0.0, half, half]))
-    msg = transform_msg(map_from_odom, Time(sec=7), 'map', 'odom')
+    msg = transform_stamped(map_from_odom, Time(sec=7), 'map', 'odom')
     assert (msg.header.frame_id, msg.child_frame_id, msg.header.stamp.sec) == ('map', 'odom', 7)
     t, q = msg.transform.translation, msg.transform.rotation
     turn = Rotation.from_quat([q.x, q.y, q.z, q.w])

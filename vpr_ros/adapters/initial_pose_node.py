@@ -6,21 +6,18 @@ from __future__ import annotations
 from typing import Any
 
 from geometry_msgs.msg import PoseWithCovarianceStamped
-from rclpy.clock import JumpThreshold
-from rclpy.duration import Duration
 from rclpy.node import Node
 from std_srvs.srv import Trigger
 from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.adapters.initial_pose import MapPose, VerifiedPoses, of_base
-from vpr_ros.adapters.messages import map_pose, pose_msg, why_not_metric
+from vpr_ros.adapters.messages import initial_pose_msg, map_pose, why_not_metric
 from vpr_ros.adapters.parameters import PARAMETERS, InitialPoseConfig
 from vpr_ros.conversions import stamp_ns_from_msg
-from vpr_ros.node.declared import config_of, declare
-from vpr_ros.node.mounting import Mountings, UnknownCameraError
-from vpr_ros.node.running import run_node
-
-_BACKWARD = Duration(seconds=-0.1)
+from vpr_ros.node_common.clock_jumps import on_jump_back
+from vpr_ros.node_common.declared import config_of, declare
+from vpr_ros.node_common.mounting import Mountings, UnknownCameraError
+from vpr_ros.node_common.running import run_node
 
 
 class InitialPose(Node):
@@ -42,10 +39,7 @@ class InitialPose(Node):
         self.create_subscription(PoseWithCovarianceStamped, 'localizer/pose', self._on_pose, 100)
         self.create_subscription(LoopClosure, 'localizer/loop_closures', self._on_closure, 100)
         self.create_service(Trigger, '~/send_initialpose', self._on_send)
-        self._jump_handle = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=_BACKWARD, on_clock_change=False),
-            post_callback=self._on_clock_jump,
-        )
+        self._jump_handle = on_jump_back(self, self._on_clock_jump)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -78,7 +72,7 @@ class InitialPose(Node):
         if pose is not None and not self._publisher.get_subscription_count():
             why = f'nobody listens to {self._publisher.topic_name}: is AMCL running?'
         elif pose is not None:
-            self._publisher.publish(pose_msg(pose))
+            self._publisher.publish(initial_pose_msg(pose))
             x, y, z = pose.map_from_body[:3, 3]
             response.success = True
             response.message = (

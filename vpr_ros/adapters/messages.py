@@ -6,21 +6,14 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from geometry_msgs.msg import (
-    Point,
-    Pose,
-    PoseWithCovariance,
-    PoseWithCovarianceStamped,
-    Quaternion,
-)
+from geometry_msgs.msg import PoseWithCovariance, PoseWithCovarianceStamped
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.adapters.initial_pose import MapPose
-from vpr_ros.conversions import stamp_msg_from_ns, stamp_ns_from_msg
+from vpr_ros.conversions import pose_from_msg, pose_msg, stamp_msg_from_ns, stamp_ns_from_msg
 from vpr_ros.pose_graph.export import pose_text, seconds_text
 from vpr_ros.pose_graph.transforms import quaternion_xyzw, transform
-from vpr_ros.pose_graph_node.messages import pose_arrays
 
 _STATUS = {
     LoopClosure.CANDIDATE: 'candidate',
@@ -49,21 +42,18 @@ def map_pose(msg: PoseWithCovarianceStamped) -> MapPose:
     return MapPose(
         stamp_ns_from_msg(msg.header.stamp),
         msg.header.frame_id,
-        transform(*pose_arrays(msg.pose.pose)),
+        transform(*pose_from_msg(msg.pose.pose)),
         np.array(msg.pose.covariance, float).reshape(6, 6),
     )
 
 
-def pose_msg(pose: MapPose) -> PoseWithCovarianceStamped:
+def initial_pose_msg(pose: MapPose) -> PoseWithCovarianceStamped:
     """Make initialpose."""
-    x, y, z = pose.map_from_body[:3, 3].tolist()
-    qx, qy, qz, qw = quaternion_xyzw(pose.map_from_body).tolist()
+    matrix = pose.map_from_body
     return PoseWithCovarianceStamped(
         header=Header(stamp=stamp_msg_from_ns(pose.stamp_ns), frame_id=pose.frame_id),
         pose=PoseWithCovariance(
-            pose=Pose(
-                position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-            ),
+            pose=pose_msg(matrix[:3, 3], quaternion_xyzw(matrix)),
             covariance=pose.covariance.ravel(),
         ),
     )
@@ -93,7 +83,7 @@ def _pose_cells(msg: LoopClosure) -> list[str]:
     if not msg.has_relative_pose:
         return ['none', *[''] * 28]
     try:
-        pose = transform(*pose_arrays(msg.match_from_query.pose))
+        pose = transform(*pose_from_msg(msg.match_from_query.pose))
     except ValueError:
         pose = np.full((4, 4), np.nan)
     covariance = np.array(msg.match_from_query.covariance, float).reshape(6, 6)

@@ -10,8 +10,8 @@ import sys
 from dataclasses import dataclass
 
 from vpr_ros.adapters.rtabmap import LinkConfig
-from vpr_ros.node.declared import markdown_table, of_fields
-from vpr_ros.node.mounting import MountedCameras
+from vpr_ros.node_common.declared import markdown_table, of_fields
+from vpr_ros.node_common.mounting import MountedCameras
 from vpr_ros.pose_graph.graph import PoseGraphConfig
 from vpr_ros.pose_graph_node.inputs import OdometryAndClosures
 from vpr_ros.settings import setting

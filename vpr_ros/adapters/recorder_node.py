@@ -19,16 +19,16 @@ from vpr_ros.adapters.closure_file import ClosureFile
 from vpr_ros.adapters.messages import closure_row, why_not_metric
 from vpr_ros.adapters.parameters import PARAMETERS, RecorderConfig
 from vpr_ros.adapters.raw_graph import raw_graph
-from vpr_ros.conversions import stamp_ns_from_msg
-from vpr_ros.node.declared import ParameterError, config_of, declare
-from vpr_ros.node.mounting import Mountings
-from vpr_ros.node.running import run_node
-from vpr_ros.node.service_thread import ServiceThread
+from vpr_ros.conversions import pose_from_msg, stamp_ns_from_msg
+from vpr_ros.node_common.declared import ParameterError, config_of, declare
+from vpr_ros.node_common.mounting import Mountings
+from vpr_ros.node_common.running import run_node
+from vpr_ros.node_common.service_thread import ServiceThread
 from vpr_ros.pose_graph.closure import Closure
 from vpr_ros.pose_graph.export import write_g2o
 from vpr_ros.pose_graph.odometry import OdometryTrack
 from vpr_ros.pose_graph.transforms import transform
-from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays
+from vpr_ros.pose_graph_node.messages import closure_from_msg
 from vpr_ros.pose_graph_node.own_run import OwnRun
 
 
@@ -116,7 +116,7 @@ class ClosureRecorder(Node):
 
     def _on_odometry(self, msg: Odometry) -> None:
         stamp_ns = stamp_ns_from_msg(msg.header.stamp)
-        position, orientation = pose_arrays(msg.pose.pose)
+        position, orientation = pose_from_msg(msg.pose.pose)
         try:
             transform(position, orientation)
         except ValueError as error:

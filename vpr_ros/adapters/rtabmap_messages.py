@@ -5,9 +5,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from geometry_msgs.msg import Quaternion, Transform, Vector3
-
 from vpr_ros.adapters.rtabmap import USER_CLOSURE, LinkMaker, MapLink
+from vpr_ros.conversions import transform_msg
 from vpr_ros.errors import VprError
 from vpr_ros.pose_graph.transforms import quaternion_xyzw
 
@@ -43,14 +42,10 @@ def see_map_data(maker: LinkMaker, msg: Any) -> None:
 
 def add_link_request(link: MapLink, service: Any) -> Any:
     """Make the request of rtabmap_msgs/AddLink."""
-    x, y, z = link.from_to[:3, 3].tolist()
-    qx, qy, qz, qw = quaternion_xyzw(link.from_to).tolist()
     request = service.Request()
     request.link.from_id = link.from_id
     request.link.to_id = link.to_id
     request.link.type = USER_CLOSURE
-    request.link.transform = Transform(
-        translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-    )
+    request.link.transform = transform_msg(link.from_to[:3, 3], quaternion_xyzw(link.from_to))
     request.link.information = link.information.ravel()
     return request

@@ -24,11 +24,11 @@ from vpr_ros.adapters.rtabmap_messages import (
     require_rtabmap_msgs,
     see_map_data,
 )
-from vpr_ros.conversions import stamp_ns_from_msg
-from vpr_ros.node.declared import config_of, declare
-from vpr_ros.node.mounting import Mountings, UnknownCameraError
-from vpr_ros.node.running import run_node
-from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays
+from vpr_ros.conversions import pose_from_msg, stamp_ns_from_msg
+from vpr_ros.node_common.declared import config_of, declare
+from vpr_ros.node_common.mounting import Mountings, UnknownCameraError
+from vpr_ros.node_common.running import run_node
+from vpr_ros.pose_graph_node.messages import closure_from_msg
 from vpr_ros.pose_graph_node.own_run import OwnRun
 
 _LOOKS = 2  # maps that RTAB-Map publishes after a link before it is called not taken
@@ -91,7 +91,7 @@ class RtabmapLinks(Node):
         self._body_frame = msg.child_frame_id
         try:
             self._maker.add_odometry(
-                stamp_ns_from_msg(msg.header.stamp), *pose_arrays(msg.pose.pose)
+                stamp_ns_from_msg(msg.header.stamp), *pose_from_msg(msg.pose.pose)
             )
         except ValueError as error:
             self._received['odometry that is no pose'] += 1

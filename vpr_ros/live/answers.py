@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.conversions import pose_from_msg, stamp_ns_from_msg
 from vpr_ros.errors import VprError
 from vpr_ros.place_map import Match, PlaceMap
 from vpr_ros.recognizer import Recognition, Status
 from vpr_ros.retrieval_pose import PoseEstimate
 
 if TYPE_CHECKING:
-    from geometry_msgs.msg import Pose, PoseWithCovarianceStamped
+    from geometry_msgs.msg import PoseWithCovarianceStamped
     from vpr_msgs.msg import LoopClosure, PlaceMatch
 
 
@@ -66,7 +66,7 @@ class AnswerReader:
                 f'the node answers with place {msg.place_id}, which the map '
                 f'{self._map.directory} does not have: it runs with another map'
             )
-        position, orientation_xyzw = _pose(msg.pose)
+        position, orientation_xyzw = pose_from_msg(msg.pose)
         place = self._map.places[row]
         same_time = stamp_ns_from_msg(msg.stamp) == place['stamp_ns']
         if not same_time or not np.array_equal(position, place['position'], equal_nan=True):
@@ -89,10 +89,4 @@ class AnswerReader:
 
 def pose_estimate(msg: PoseWithCovarianceStamped) -> PoseEstimate:
     """Return the pose of ~/pose, with its covariance."""
-    return PoseEstimate(*_pose(msg.pose.pose), np.reshape(msg.pose.covariance, (6, 6)))
-
-
-def _pose(msg: Pose) -> tuple[np.ndarray, np.ndarray]:
-    """Position (3,) in metres and orientation (4,), float64."""
-    p, q = msg.position, msg.orientation
-    return np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w])
+    return PoseEstimate(*pose_from_msg(msg.pose.pose), np.reshape(msg.pose.covariance, (6, 6)))

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from rcl_interfaces.msg import SetParametersResult
 
 from vpr_ros.errors import VprError
-from vpr_ros.node.declared import config_of, current, declare
 from vpr_ros.node.parameters import MAPPING, PARAMETERS, NodeConfig, RuntimeConfig
+from vpr_ros.node_common.declared import config_of, current, declare
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig
 

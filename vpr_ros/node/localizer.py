@@ -15,8 +15,7 @@ from collections.abc import Callable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType, JumpThreshold
-from rclpy.duration import Duration
+from rclpy.clock import Clock, ClockType
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from vpr_msgs.msg import MapInfo
 
@@ -35,17 +34,17 @@ from vpr_ros.node.inputs import Inputs
 from vpr_ros.node.live_parameters import LiveParameters
 from vpr_ros.node.mailbox import Put
 from vpr_ros.node.outputs import Outputs
-from vpr_ros.node.ros_logging import forward_to
-from vpr_ros.node.running import run_node
 from vpr_ros.node.services import Services
 from vpr_ros.node.statistics import Statistics
 from vpr_ros.node.worker import Worker
+from vpr_ros.node_common.clock_jumps import on_jump_back
+from vpr_ros.node_common.ros_logging import forward_to
+from vpr_ros.node_common.running import run_node
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig
 
 _TICK_S = 0.25
 _REMINDER_S = 30.0
-_BACKWARD = Duration(seconds=-0.1)
 
 
 class Localizer(LifecycleNode):
@@ -81,10 +80,7 @@ class Localizer(LifecycleNode):
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
         self._own_services = Services(self)
         self._start_timers()
-        self._jump_handle = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=_BACKWARD, on_clock_change=False),
-            post_callback=self._on_clock_jump,
-        )
+        self._jump_handle = on_jump_back(self, self._on_clock_jump)
 
     # Lifecycle.
 

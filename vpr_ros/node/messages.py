@@ -8,18 +8,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import (
-    Point,
-    Pose,
-    PoseWithCovariance,
-    PoseWithCovarianceStamped,
-    Quaternion,
-)
+from geometry_msgs.msg import PoseWithCovariance, PoseWithCovarianceStamped
 from scipy.spatial.transform import Rotation
 from std_msgs.msg import Header
 from vpr_msgs.msg import GlobalDescriptor, LoopClosure, MapInfo, PlaceMatch
 
-from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.conversions import pose_msg, stamp_msg_from_ns
 from vpr_ros.node.engine import Answer
 from vpr_ros.place_map import SCHEMA_VERSION, Match, PlaceMap
 from vpr_ros.recognizer import RelativePose
@@ -65,7 +59,7 @@ def pose(estimate: PoseEstimate, stamp: Time, map_frame_id: str) -> PoseWithCova
     return PoseWithCovarianceStamped(
         header=Header(stamp=stamp, frame_id=map_frame_id),
         pose=PoseWithCovariance(
-            pose=_pose(estimate.position, estimate.orientation_xyzw),
+            pose=pose_msg(estimate.position, estimate.orientation_xyzw),
             covariance=estimate.covariance.ravel(),
         ),
     )
@@ -97,7 +91,7 @@ def _relative_pose(relative: RelativePose | None) -> PoseWithCovariance:
     if relative is None:
         return PoseWithCovariance(covariance=_NOT_ESTIMATED.ravel())
     return PoseWithCovariance(
-        pose=_pose(relative.translation, Rotation.from_matrix(relative.rotation).as_quat()),
+        pose=pose_msg(relative.translation, Rotation.from_matrix(relative.rotation).as_quat()),
         covariance=relative.covariance.ravel(),
     )
 
@@ -110,11 +104,5 @@ def _place_match(match: Match, cameras: Sequence[str]) -> PlaceMatch:
         image=match.image,
         similarity=match.similarity,
         probability=match.probability,
-        pose=_pose(match.position, match.orientation_xyzw),
+        pose=pose_msg(match.position, match.orientation_xyzw),
     )
-
-
-def _pose(position: np.ndarray, orientation_xyzw: np.ndarray) -> Pose:
-    x, y, z = position.tolist()
-    qx, qy, qz, qw = orientation_xyzw.tolist()
-    return Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=qx, y=qy, z=qz, w=qw))

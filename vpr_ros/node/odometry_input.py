@@ -12,7 +12,7 @@ import numpy as np
 from nav_msgs.msg import Odometry
 from rclpy.node import Node
 
-from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.conversions import pose_from_msg, stamp_ns_from_msg
 from vpr_ros.node.parameters import NodeConfig
 from vpr_ros.node.sensor_state import OdometryView
 from vpr_ros.node.silence import explain_other
@@ -103,16 +103,10 @@ class OdometryInput(TopicInput):
     def _on_odometry(self, msg: Odometry) -> None:
         self._received += 1
         self._last_arrival_s = time.monotonic()
-        p, q = msg.pose.pose.position, msg.pose.pose.orientation
         stamp_ns = stamp_ns_from_msg(msg.header.stamp)
         reason = self._follow_frames(msg, stamp_ns)
         try:
-            reason = (
-                self._buffer.add(
-                    stamp_ns, np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w])
-                )
-                or reason
-            )
+            reason = self._buffer.add(stamp_ns, *pose_from_msg(msg.pose.pose)) or reason
         except ValueError as error:
             self._refused += 1
             self._refusal = str(error)

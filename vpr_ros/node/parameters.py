@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from vpr_ros.extractor import DEVICES
-from vpr_ros.node import declared
-from vpr_ros.node.declared import ParameterError, of_fields
-from vpr_ros.node.mounting import mountings_of
+from vpr_ros.node_common import declared
+from vpr_ros.node_common.declared import ParameterError, of_fields
+from vpr_ros.node_common.mounting import mountings_of
 from vpr_ros.odometry import MAX_GAP_S, MAX_SPEED
 from vpr_ros.online_map import MappingConfig
 from vpr_ros.recognizer import RecognizerConfig

@@ -12,7 +12,7 @@ from vpr_ros.conversions import rgb_from_image, stamp_ns_from_msg
 from vpr_ros.errors import MapError, MapModelMismatchError, VprError
 from vpr_ros.node.engine import Engine
 from vpr_ros.node.messages import map_info
-from vpr_ros.node.service_thread import ServiceThread
+from vpr_ros.node_common.service_thread import ServiceThread
 
 if TYPE_CHECKING:
     from vpr_ros.node.localizer import Localizer

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vpr_ros.node.mounting import MountedCameras
+from vpr_ros.node_common.mounting import MountedCameras
 from vpr_ros.pose_graph.graph import PoseGraphConfig
 from vpr_ros.pose_graph.odometry import OdometryNoise
 from vpr_ros.pose_graph.optimizer import ClosureNoise

@@ -4,25 +4,22 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import numpy as np
 from builtin_interfaces.msg import Time
-from geometry_msgs.msg import (
-    Point,
-    Pose,
-    PoseStamped,
-    Quaternion,
-    Transform,
-    TransformStamped,
-    Vector3,
-)
+from geometry_msgs.msg import PoseStamped, TransformStamped
 from nav_msgs.msg import Path
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure
 
-from vpr_ros.conversions import stamp_msg_from_ns, stamp_ns_from_msg
-from vpr_ros.node.mounting import Mountings
+from vpr_ros.conversions import (
+    pose_from_msg,
+    pose_msg,
+    stamp_msg_from_ns,
+    stamp_ns_from_msg,
+    transform_msg,
+)
+from vpr_ros.node_common.mounting import Mountings
 from vpr_ros.pose_graph.closure import Closure, Decision, Kind
 from vpr_ros.pose_graph.transforms import quaternion_xyzw, transform
 from vpr_ros.poses import Trajectory
@@ -57,7 +54,7 @@ def closure_from_msg(msg: LoopClosure, mountings: Mountings) -> Closure:
     mounted = mountings.of(match.camera), mountings.of(msg.camera)
     if not msg.has_relative_pose:
         return Closure(*stamps, Kind.PLACE, np.eye(4), np.eye(6), *mounted)
-    position, orientation = pose_arrays(msg.match_from_query.pose)
+    position, orientation = pose_from_msg(msg.match_from_query.pose)
     return Closure(
         *stamps,
         Kind.METRIC if msg.metric else Kind.DIRECTION,
@@ -75,26 +72,17 @@ def rejected(msg: LoopClosure, decision: Decision) -> LoopClosure:
     return answer
 
 
-def pose_arrays(pose: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return position (3,) and quaternion x y z w (4,) of a geometry_msgs/Pose."""
-    p, q = pose.position, pose.orientation
-    return np.array([p.x, p.y, p.z]), np.array([q.x, q.y, q.z, q.w])
-
-
 def path(trajectory: Trajectory, frame_id: str) -> Path:
     """Make ~/path: every pose with its own stamp, the header with that of the last."""
     poses = [
         PoseStamped(
             header=Header(stamp=stamp_msg_from_ns(stamp_ns), frame_id=frame_id),
-            pose=Pose(
-                position=Point(x=p[0], y=p[1], z=p[2]),
-                orientation=Quaternion(x=q[0], y=q[1], z=q[2], w=q[3]),
-            ),
+            pose=pose_msg(position, orientation),
         )
-        for stamp_ns, p, q in zip(
-            trajectory.stamps_ns.tolist(),
-            trajectory.positions.tolist(),
-            trajectory.orientations_xyzw.tolist(),
+        for stamp_ns, position, orientation in zip(
+            trajectory.stamps_ns,
+            trajectory.positions,
+            trajectory.orientations_xyzw,
             strict=True,
         )
     ]
@@ -102,16 +90,12 @@ def path(trajectory: Trajectory, frame_id: str) -> Path:
     return Path(header=Header(stamp=stamp, frame_id=frame_id), poses=poses)
 
 
-def transform_msg(
+def transform_stamped(
     target_from_source: np.ndarray, stamp: Time, target: str, source: str
 ) -> TransformStamped:
     """Make the message that tf calls `target` (parent) to `source` (child)."""
-    x, y, z = target_from_source[:3, 3].tolist()
-    qx, qy, qz, qw = quaternion_xyzw(target_from_source).tolist()
     return TransformStamped(
         header=Header(stamp=stamp, frame_id=target),
         child_frame_id=source,
-        transform=Transform(
-            translation=Vector3(x=x, y=y, z=z), rotation=Quaternion(x=qx, y=qy, z=qz, w=qw)
-        ),
+        transform=transform_msg(target_from_source[:3, 3], quaternion_xyzw(target_from_source)),
     )

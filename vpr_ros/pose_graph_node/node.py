@@ -10,8 +10,7 @@ from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
-from rclpy.clock import Clock, ClockType, JumpThreshold
-from rclpy.duration import Duration
+from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
 from std_srvs.srv import Trigger
@@ -19,13 +18,14 @@ from vpr_msgs.msg import LoopClosure
 
 from vpr_ros.conversions import stamp_msg_from_ns
 from vpr_ros.errors import PoseGraphError
-from vpr_ros.node.declared import config_of, declare
-from vpr_ros.node.ros_logging import forward_to
-from vpr_ros.node.running import run_node
-from vpr_ros.node.service_thread import ServiceThread
+from vpr_ros.node_common.clock_jumps import on_jump_back
+from vpr_ros.node_common.declared import config_of, declare
+from vpr_ros.node_common.ros_logging import forward_to
+from vpr_ros.node_common.running import run_node
+from vpr_ros.node_common.service_thread import ServiceThread
 from vpr_ros.pose_graph.closure import Decision, Outcome
 from vpr_ros.pose_graph_node.diagnostics import Inputs, diagnostic_array
-from vpr_ros.pose_graph_node.messages import path, rejected, transform_msg
+from vpr_ros.pose_graph_node.messages import path, rejected, transform_stamped
 from vpr_ros.pose_graph_node.parameters import PARAMETERS, NodeConfig
 from vpr_ros.pose_graph_node.tf_output import make_broadcaster
 from vpr_ros.pose_graph_node.worker import GraphWorker, Snapshot
@@ -35,7 +35,6 @@ try:
 except ImportError:  # Humble
     from rclpy.qos_event import SubscriptionEventCallbacks
 
-_BACKWARD = Duration(seconds=-0.1)
 _ODOM_DEPTH = 2000  # holds what comes while GTSAM keeps Python's lock
 
 
@@ -87,10 +86,7 @@ class PoseGraphNode(Node):
         )
         if self._send_tf is not None:
             self.create_timer(self._config.tf_period_s, self._publish_tf, clock=steady)
-        self._jump_handle = self.get_clock().create_jump_callback(
-            JumpThreshold(min_forward=None, min_backward=_BACKWARD, on_clock_change=False),
-            post_callback=self._on_clock_jump,
-        )
+        self._jump_handle = on_jump_back(self, self._on_clock_jump)
         self.get_logger().info(
             f'configuration: {json.dumps(dataclasses.asdict(self._config))}; listening to '
             f'{self._odom.topic_name} and {self._closures.topic_name}'
@@ -167,7 +163,7 @@ class PoseGraphNode(Node):
         ahead_ns = round(self._config.tf_tolerance_s * 1e9)
         stamp = stamp_msg_from_ns(self.get_clock().now().nanoseconds + ahead_ns)
         target, source = self._config.map_frame_id, snapshot.odom_frame_id
-        self._send_tf(transform_msg(snapshot.map_from_odom, stamp, target, source))
+        self._send_tf(transform_stamped(snapshot.map_from_odom, stamp, target, source))
 
     def _publish_diagnostics(self) -> None:
         odom, closures = self._odom.topic_name, self._closures.topic_name

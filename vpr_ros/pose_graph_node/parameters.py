@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, replace
 
-from vpr_ros.node.declared import markdown_table, of_fields
+from vpr_ros.node_common.declared import markdown_table, of_fields
 from vpr_ros.pose_graph.graph import PoseGraphConfig
 from vpr_ros.pose_graph.odometry import OdometryNoise
 from vpr_ros.pose_graph.optimizer import ClosureNoise

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from geometry_msgs.msg import TransformStamped
 
-from vpr_ros.node.declared import ParameterError
+from vpr_ros.node_common.declared import ParameterError
 
 if TYPE_CHECKING:
     from rclpy.node import Node

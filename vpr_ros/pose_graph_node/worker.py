@@ -16,13 +16,13 @@ import numpy as np
 from nav_msgs.msg import Odometry
 from vpr_msgs.msg import LoopClosure
 
-from vpr_ros.conversions import stamp_ns_from_msg
+from vpr_ros.conversions import pose_from_msg, stamp_ns_from_msg
 from vpr_ros.errors import PoseGraphError
-from vpr_ros.node.mounting import Mountings, UnknownCameraError
+from vpr_ros.node_common.mounting import Mountings, UnknownCameraError
 from vpr_ros.pose_graph.closure import Decision, Outcome
 from vpr_ros.pose_graph.export import save
 from vpr_ros.pose_graph.graph import PoseGraph
-from vpr_ros.pose_graph_node.messages import closure_from_msg, pose_arrays, refusal
+from vpr_ros.pose_graph_node.messages import closure_from_msg, refusal
 from vpr_ros.pose_graph_node.own_run import OwnRun
 from vpr_ros.pose_graph_node.parameters import NodeConfig
 from vpr_ros.poses import Trajectory
@@ -236,7 +236,7 @@ class GraphWorker:
         resets = self._graph.num_resets
         try:
             self._graph.add_odometry(
-                stamp_ns_from_msg(msg.header.stamp), *pose_arrays(msg.pose.pose)
+                stamp_ns_from_msg(msg.header.stamp), *pose_from_msg(msg.pose.pose)
             )
         except ValueError as error:
             self._num_bad += 1

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vpr_ros.node.declared import ParameterError
+from vpr_ros.node_common.declared import ParameterError
 from vpr_ros.poses import POSE_NUMBERS, matrix_of_pose
 from vpr_ros.settings import setting
 
