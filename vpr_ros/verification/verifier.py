@@ -143,7 +143,7 @@ class VerifierConfig:
         range=(0.0, 1000.0),
     )
     map_rotation_error_deg: float = setting(
-        0.9,
+        0.7,
         "Standard deviation of the map's orientations from keyframe to keyframe, degrees, "
         'about each axis; goes into the covariance of metric poses',
         range=(0.0, 180.0),

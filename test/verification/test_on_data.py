@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bars of verification in metres, on a real run: every eighth picture of RedKitchen's end."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def row(vpr_data, tmp_path_factory):
+    """What the benchmark writes: the first half is the map, the second asks."""
+    table = tmp_path_factory.mktemp('verification') / 'rows.json'
+    run = subprocess.run(
+        [
+            *(sys.executable, 'benchmarks/verification.py', '--json', table),
+            *('--sequences', 'red_kitchen_first_half', '--every', '8'),
+        ],
+        cwd=ROOT,
+        env=os.environ | {'VPR_DATA': str(vpr_data)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    (row,) = json.loads(table.read_text())
+    return row
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_revisits_are_found_and_nothing_else(row):
+    assert row['revisits'] >= 15
+    assert row['recall_of_revisits'] >= 0.6
+    assert row['false'] == 0
+    assert row['retrieval_false'] > 0, 'likeness alone lets wrong places through'
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_poses_are_metric_and_right(row):
+    assert row['median_error_m'] <= 0.10
+    assert row['median_error_deg'] <= 3.0
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_covariances_say_how_far_poses_are_off(row):
+    """In so few pictures 85 to 99 % cannot be told from all, but from too many outside."""
+    assert row['position_inside_95'] >= 0.85
+    assert row['rotation_inside_95'] >= 0.85
