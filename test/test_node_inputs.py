@@ -384,7 +384,7 @@ def test_one_silent_camera_of_two_is_named(start, client, front_and_left, pictur
     node = start(*TWO)
     front_and_left.connect()
     front_and_left('front', pictures[0], 100)
-    client.spin(0.1)
+    client.wait_until(lambda: client.closures, 'an answer')
     before = len(node.log())  # while nobody published, both cameras were missed
     for n in range(1, 15):
         front_and_left('front', pictures[0], 100 + n / 10)
@@ -394,7 +394,7 @@ def test_one_silent_camera_of_two_is_named(start, client, front_and_left, pictur
     assert status['message'].startswith('left: no picture: connected to /test_client')
     assert float(status['left seconds since the last']) > 1.0
     assert 'no picture on /front/image' not in node.log()[before:]
-    assert [closure.camera for closure in client.closures] == ['front'] * 15
+    assert {closure.camera for closure in client.closures} == {'front'}
     client.spin(1.0)
     status = client.status('input', until=lambda s: s.level == ERROR)
     assert re.match(r'front: no picture: .*; left: no picture: ', status['message'])
