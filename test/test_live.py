@@ -19,12 +19,17 @@ import node_process
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from geometry_msgs.msg import PoseWithCovarianceStamped
 from node_process import FRAME, free_domain
+from real_drive import LENS, Kitchen
 from std_msgs.msg import Header
 from vpr_msgs.msg import LoopClosure, MapInfo, PlaceMatch
 
 from vpr_ros.bag_writer import BagWriter
+from vpr_ros.cameras import OPTICAL, Calibration, MapCamera
 from vpr_ros.conversions import stamp_msg_from_ns
+from vpr_ros.evaluation.offline import UNHURRIED_S, answer_queries, unhurried
+from vpr_ros.evaluation.sensors import Sensors
 from vpr_ros.extractor import DescriptorExtractor
+from vpr_ros.keyframe_store import store_of_map
 from vpr_ros.live import listener as listening
 from vpr_ros.live import run as running_live
 from vpr_ros.live.answers import AnswerError, AnswerReader
@@ -40,6 +45,7 @@ from vpr_ros.replay.player import Pace, Replay, Sent
 from vpr_ros.replay.recording import Selection, folder_recording, query_recording
 from vpr_ros.resources import default_model
 from vpr_ros.sources import BagSource, PictureFolder
+from vpr_ros.verification.features import create_feature_extractor
 
 pytestmark = pytest.mark.ros
 T0 = 1_700_000_000_000_000_000
@@ -209,6 +215,68 @@ def test_real_pictures_and_the_shipped_model(vpr_data, tmp_path):
     live = sustained(lambda pace: run(pace=pace), rate)
     assert_same(live.answers, expected)
     assert {r.status for _, r in expected} == {Status.CANDIDATE, Status.CONSISTENT}
+
+
+def test_poses_in_metres_with_odometry_and_calibration(vpr_data, tmp_path):
+    """The bag's odometry and camera_info reach both; nothing is hurried, nothing dropped."""
+    kitchen = Kitchen(vpr_data)
+    topic = '/cam/image_raw/compressed'
+    for name, numbers in ('mapped', range(150, 340, 10)), ('again', range(510, 550, 5)):
+        with BagWriter(tmp_path / name) as bag:
+            for shot in kitchen.shots(*numbers):
+                stamp_ns, odometry = shot.stamp_ns, shot.odometry
+                data = cv2.imencode('.png', shot.rgb[..., ::-1])[1].tobytes()
+                bag.add_camera_info('/cam/camera_info', LENS.matrix, (360, 480), stamp_ns, FRAME)
+                pose = (odometry.position, odometry.orientation_xyzw)
+                bag.add_odometry('/odom', *pose, stamp_ns, child_frame_id=FRAME)
+                bag.add_compressed(topic, data, stamp_ns, FRAME)
+    camera = MapCamera(0, Calibration(LENS, 480, 360), OPTICAL)
+    mapped = BagSource(tmp_path / 'mapped')
+    place_map = build_map(
+        mapped,
+        DescriptorExtractor(default_model()),
+        tmp_path / 'map',
+        poses=PosesByTime(mapped.poses('/odom').trajectory, max_gap_s=0.1),
+        options=BuildOptions(min_distance_m=0.0, features='sift', cameras=(camera,)),
+    ).place_map
+    source = BagSource(tmp_path / 'again')
+    recognizer = PlaceRecognizer(
+        DescriptorExtractor(default_model()),
+        place_map,
+        unhurried(RecognizerConfig()),
+        local=create_feature_extractor('sift'),
+        keyframes=store_of_map(place_map),
+    )
+    sensors = Sensors([camera], source.poses('/odom').trajectory)
+    expected = [
+        (frame, answer.recognition)
+        for frame, answer in zip(
+            source.frames(), answer_queries(source, recognizer, sensors=sensors), strict=True
+        )
+    ]
+    run = functools.partial(
+        run_live,
+        query_recording(source),
+        place_map=place_map,
+        model=default_model(),
+        log=tmp_path / 'log',
+        parameters={
+            'verification.budget_s': UNHURRIED_S,
+            'body_from_camera': list(OPTICAL),
+        },
+        descriptors=True,
+    )
+    live = sustained(lambda pace: run(pace=pace), 0.5)
+    assert_same(live.answers, expected)
+    assert Status.VERIFIED in {recognition.status for _, recognition in expected}
+    for answer, (frame, wanted) in zip(live.answers, expected, strict=True):
+        found = answer.recognition
+        assert (found.num_correspondences, found.num_inliers) == (
+            *(wanted.num_correspondences, wanted.num_inliers),
+        )
+        if wanted.status is Status.VERIFIED:
+            truth = kitchen[kitchen.number_of(frame.stamp_ns)].odometry.position
+            assert np.linalg.norm(found.pose.position - truth) < 0.15
 
 
 def test_what_is_too_fast_is_reported_as_dropped(town, tiny_model, tmp_path):
