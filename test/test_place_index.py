@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Searching maps of all sizes; large ones are made small by a small `exact_values`."""
 
+import time
+
 import numpy as np
 import pytest
 
@@ -209,6 +211,27 @@ def test_adding_does_not_copy_what_is_there():
     places = place_map.places
     with pytest.raises(ValueError, match='read-only'):
         places['camera'] = 1
+
+
+def test_adding_and_searching_stay_cheap_in_a_large_map():
+    """`benchmarks/online_mapping.py` tells the time; here it is a share of comparing all."""
+    size, before, steps = 512, 100_000, 40
+    rng = np.random.default_rng(0)
+    places = unit(rng.standard_normal((before + steps, size), np.float32))
+    index = PlaceIndex(size)
+    index.add(places[:before])
+    index.best(places[0], 20)  # codes are made here
+    taken_s, all_s = [], []
+    for row in range(before, before + steps):
+        begun_s = time.perf_counter()
+        index.add(places[row : row + 1])
+        rows, _ = index.best(places[row], 20)
+        taken_s.append(time.perf_counter() - begun_s)
+        assert rows[0] == row, 'it is found at once'
+        begun_s = time.perf_counter()
+        np.argpartition(places[: row + 1] @ places[row], -20)
+        all_s.append(time.perf_counter() - begun_s)
+    assert np.median(taken_s) < 0.6 * np.median(all_s)
 
 
 def test_spacing_and_poses_follow_the_map():
