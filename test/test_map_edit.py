@@ -15,10 +15,11 @@ from vpr_ros.cameras import Calibration, MapCamera
 from vpr_ros.cli import main
 from vpr_ros.errors import MapError, MapModelMismatchError
 from vpr_ros.keyframe_store import KeyframeStore, store_of_map
+from vpr_ros.map_calibration import MapCalibration
 from vpr_ros.map_edit import Cut, merge_maps, trim_map
 from vpr_ros.model_ref import ModelRef
 from vpr_ros.online_map import MappingConfig, OnlineMap
-from vpr_ros.place_map import PlaceMap
+from vpr_ros.place_map import PlaceMap, record_calibration
 from vpr_ros.session import Anchor, Session
 
 S = 1_000_000_000
@@ -221,6 +222,24 @@ def test_as_they_are_typed(tmp_path, capsys) -> None:
     assert main(['map', 'info', out, '--json']) == 0
     features = json.loads(capsys.readouterr().out)['features']
     assert features['places'] == 3 and features['places_with_landmarks'] == 2
+
+
+def test_what_was_calibrated_stays_with_a_part_and_not_with_a_sum(tmp_path, capsys) -> None:
+    for name in 'one', 'two':
+        a_map(tmp_path, name)
+    calibration = MapCalibration(0.5, 0.99, 1.0, 0.9, 0.8, 10, 5, 'made', '2026-01-01T00:00:00Z')
+    record_calibration(tmp_path / 'one', calibration)
+    one, two, part, both = (str(tmp_path / name) for name in ('one', 'two', 'part', 'both'))
+    assert main(['map', 'trim', one, '--out', part, '--end', '2']) == 0
+    assert PlaceMap.load(part).calibration == calibration
+    capsys.readouterr()
+    assert main(['map', 'merge', one, two, '--out', both]) == 0
+    assert f'not calibrated, as its parts were: vpr calibrate --map {both}' in (
+        capsys.readouterr().out
+    )
+    assert PlaceMap.load(both).calibration is None
+    assert main(['map', 'merge', two, two, '--out', both, '--overwrite']) == 0
+    assert 'vpr calibrate' not in capsys.readouterr().out
 
 
 def test_an_id_is_given_once(tmp_path) -> None:

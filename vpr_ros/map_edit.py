@@ -64,7 +64,8 @@ class Cut:
 def merge_maps(maps: Sequence[PlaceMap], directory: str | Path) -> PlaceMap:
     """Write the places of several maps as one map, in their order; places get new ids.
 
-    Keyframes of two maps stay of two drives: their poses give no common depth.
+    Keyframes of two maps stay of two drives: their poses give no common depth. What `vpr
+    calibrate` recorded in them is left out: it is of the places of one.
 
     Args:
         maps: Of one model, with poses in one frame; those without any fit all.
@@ -96,6 +97,8 @@ def merge_maps(maps: Sequence[PlaceMap], directory: str | Path) -> PlaceMap:
 def trim_map(place_map: PlaceMap, rows: Sequence[int], directory: str | Path) -> PlaceMap:
     """Write some places of a map as a map of their own; they keep their ids and landmarks.
 
+    What `vpr calibrate` recorded stays, too.
+
     Args:
         place_map: The map.
         rows: Of the places that stay, in their order.
@@ -113,6 +116,7 @@ def trim_map(place_map: PlaceMap, rows: Sequence[int], directory: str | Path) ->
     trimmed = PlaceMap(place_map.model, frame_id=place_map.frame_id, origin=place_map.origin)
     trimmed.frame_uid = place_map.frame_uid
     trimmed.cameras = place_map.cameras
+    trimmed.calibration = place_map.calibration  # fewer places to mistake for one another
     new_rows = {row: new_row for new_row, row in enumerate(rows)}
     add_rows(trimmed, place_map, new_rows, keep_ids=True)
     trimmed.save(

@@ -264,8 +264,11 @@ def run_merge(args: argparse.Namespace) -> int:
 
     out = args.out.resolve()
     check_target(out, overwrite=args.overwrite)
-    merged = merge_maps([PlaceMap.load(path) for path in args.maps], out)
+    maps = [PlaceMap.load(path) for path in args.maps]
+    merged = merge_maps(maps, out)
     print(f'{len(merged)} places of {len(args.maps)} maps written to {args.out}')
+    if any(place_map.calibration for place_map in maps):
+        print(f'not calibrated, as its parts were: vpr calibrate --map {args.out} --run ...')
     return 0
 
 
