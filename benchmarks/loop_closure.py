@@ -257,7 +257,7 @@ class Reader:
     def handheld(self, name: str, limit: int | None) -> Scene:
         """RedKitchen and fr1_desk: their own past."""
         is_kitchen = name == 'red_kitchen'
-        task = next(task for task in TASKS if task.name == f'{name} own past')
+        task = next(task for task in TASKS if task.name == f'{name}_own_past')
         hz = RED_KITCHEN_HZ if is_kitchen else None
         drives = self.folder(task.queries, hz, task.camera, task.poses, limit)
         strict = (0.25, 15.0) if is_kitchen else (0.3, 20.0)
@@ -274,7 +274,7 @@ class Reader:
 
     def kitti(self, name: str, limit: int | None) -> Scene:
         """KITTI 03: its own past, where nothing is seen twice."""
-        task = next(task for task in TASKS if task.name == f'{name} own past')
+        task = next(task for task in TASKS if task.name == f'{name}_own_past')
         drives = self.folder(task.queries, KITTI_HZ, task.camera, task.poses, limit)
         right = near(drives.poses, drives.poses, WITHIN_M, WITHIN_DEG)
         nowhere = np.zeros(len(drives.pictures), bool)

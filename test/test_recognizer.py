@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -354,6 +355,19 @@ def test_without_metres_the_pictures_before_may_object(world, describe):
     assert found.reason.startswith('elsewhere: place 9 fits, but has probability 0.0')
     alone = make(sequence_filter=SequenceFilterConfig(mode='off')).process(rgb, 4 * S)
     assert (alone.status, alone.matches[0].row) == (Status.VERIFIED, 9)
+
+
+def test_without_intrinsics_positions_tell_the_place_itself(world):
+    """Each picture looks like two places, of which the pictures before know one."""
+    recognizer = world.make(verification={'max_candidates': 12}, top_k=12)
+    found = [
+        recognizer.process(world.query(n, n // 4, world.poses[n], also=(n + 6) % 12), n * S)
+        for n in range(6)
+    ]
+    assert found[0].status is Status.CANDIDATE
+    assert re.match(r'ambiguous: place 0 fits, but has probability 0\.\d\d', found[0].reason)
+    assert (found[-1].status, found[-1].matches[0].row) == (Status.VERIFIED, 5)
+    assert found[-1].relative_pose is None
 
 
 def test_of_places_built_alike_geometry_alone_chooses_none(world, describe):

@@ -335,7 +335,7 @@ class PlaceRecognizer:
             checked = self._verify(picture, matches, timings)
             reason = self._rejection(matches, picture.camera)
         query_id, self._query_id = self._query_id, self._query_id + 1
-        answer = self._judge(matches, belief, checked, reason)
+        answer = self._judge(matches, belief, checked, reason, picture.camera)
         return Recognition(
             query_id=query_id,
             stamp_ns=picture.stamp_ns,
@@ -474,12 +474,13 @@ class PlaceRecognizer:
         belief: Belief | None,
         checked: list[Verification],
         rejection: str,
+        camera: int,
     ) -> _Answer:
         """Say how far a picture got, the surest first."""
         dispute = ''
         if checked and checked[0].is_verified:
             surest = _surest(checked, matches)
-            dispute = self._dispute(surest, matches, belief)
+            dispute = self._dispute(surest, matches, belief, camera)
             if not dispute:
                 return _Answer(Status.VERIFIED, '', _first(matches, surest.place), surest)
         if rejection or belief is None:
@@ -495,11 +496,14 @@ class PlaceRecognizer:
         )
         return _Answer(Status.CANDIDATE, reason, matches, of_best)
 
-    def _dispute(self, surest: Verification, matches: list[Match], belief: Belief | None) -> str:
+    def _dispute(
+        self, surest: Verification, matches: list[Match], belief: Belief | None, camera: int
+    ) -> str:
         """Say so if the pictures before do not speak for what geometry found without metres.
 
         What is far away looks the same from a few metres further on, and one floor of a building
-        like the next.
+        like the next. Where the places have positions, the pictures before tell the place itself,
+        else its part of the map.
         """
         least = self._config.sequence_filter.min_probability
         if surest.metric or belief is None:
@@ -509,6 +513,11 @@ class PlaceRecognizer:
             return (
                 f'elsewhere: place {surest.place} fits, but has probability {known:.2f}, and '
                 f'place {belief.best_row} {belief.best_probability:.2f}'
+            )
+        if self._filters[camera].is_metric and known < _AS_PROBABLE * least:
+            return (
+                f'ambiguous: place {surest.place} fits, but has probability {known:.2f} by the '
+                'pictures so far'
             )
         part = next(iter(belief.part[belief.rows == surest.place]), math.nan)
         if part < least:

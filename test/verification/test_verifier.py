@@ -154,16 +154,27 @@ def test_without_poses_the_translation_is_a_direction():
     assert result.translation @ QUERY[:3, 3] / np.linalg.norm(QUERY[:3, 3]) > 0.95
 
 
-def test_without_intrinsics_a_walk_towards_the_scene_is_too_far():
+@pytest.mark.parametrize(
+    ('elsewhere', 'reason', 'how'),
+    [
+        (pose((0.1, 0.1, 0.8)), 'too_far', 'times as large'),
+        (pose((1.2, 0, 0)), 'too_far', 'has shifted by'),
+        (pose((0.05, 0, 0), (0, 0, 40)), 'turned', 'degrees from the place'),
+    ],
+)
+def test_without_intrinsics_too_far_is_told_by_what_is_ordinary(elsewhere, reason, how):
     rng = np.random.default_rng(8)
     places, points, descriptors = made_map(rng, known=False, camera=None)
     verifier = GeometricVerifier(places)
     near = view(rng, points, descriptors, pose((0.1, 0.1, 0.05)), camera=None)
-    far = view(rng, points, descriptors, pose((0.1, 0.1, 0.8)), camera=None)
+    far = view(rng, points, descriptors, elsewhere, camera=None)
     (result,) = verifier.verify(near.features, [0])
     assert result.is_verified, result.reason
+    assert result.rotation is None, 'what is not known is not passed on'
+    (result,) = verifier.verify(far.features, [0])
+    assert code(result) == reason
+    assert how in result.reason
     assert result.rotation is None
-    assert code(verifier.verify(far.features, [0])[0]) == 'too_far'
 
 
 def test_poses_without_depth_verify_nothing():

@@ -78,6 +78,11 @@ class SequenceFilter:
         return len(self._places)
 
     @property
+    def is_metric(self) -> bool:
+        """Whether places are told apart by their positions, not by their order."""
+        return self._places.is_metric
+
+    @property
     def has_pace(self) -> bool:
         """Whether the pictures so far are followed by place and pace."""
         return isinstance(self._belief, PacedBelief)

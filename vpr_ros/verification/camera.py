@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
+_ORDINARY_FOCAL = 0.9  # of the width of the picture
+
 
 @dataclass(frozen=True)
 class Intrinsics:
@@ -58,3 +60,13 @@ class Intrinsics:
         points = np.asarray(keypoints, np.float64).reshape(-1, 1, 2)
         distortion = self.distortion if len(self.distortion) else None
         return cv2.undistortPoints(points, self.matrix, distortion).reshape(-1, 2)
+
+
+def ordinary_camera(width: int, height: int) -> Intrinsics:
+    """Return what a camera that nobody calibrated may be like: 58 degrees wide, no distortion.
+
+    Good for limits, never for a motion.
+    """
+    focal_px = _ORDINARY_FOCAL * width
+    centre = (width - 1) / 2, (height - 1) / 2
+    return Intrinsics(np.array([[focal_px, 0, centre[0]], [0, focal_px, centre[1]], [0, 0, 1]]))

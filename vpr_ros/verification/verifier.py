@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from vpr_ros.settings import check_settings, setting
-from vpr_ros.verification.camera import Intrinsics
+from vpr_ros.verification.camera import Intrinsics, ordinary_camera
 from vpr_ros.verification.epipolar import sampson_distance
 from vpr_ros.verification.local_features import LocalFeatures
 from vpr_ros.verification.matching import LEARNED_KINDS, match_features
@@ -120,14 +120,16 @@ class VerifierConfig:
     )
     max_angle_deg: float = setting(
         30.0,
-        'Degrees between query and place that still count as the place, where intrinsics are '
-        'known; three standard deviations of the estimate must fit in too',
+        'Degrees between query and place that still count as the place; three standard '
+        'deviations of the estimate must fit in too; without intrinsics, as if the camera were '
+        '58 degrees wide',
         range=(0.0, 180.0),
     )
     max_parallax_deg: float = setting(
         10.0,
         'Degrees by which what both see has shifted besides the turn (distance between the '
-        'cameras over distance of the scene), where metres are not known but intrinsics are',
+        'cameras over distance of the scene), where metres are not known; without intrinsics '
+        'likewise',
         range=(0.0, 180.0),
     )
     max_zoom: float = setting(
@@ -387,7 +389,7 @@ class GeometricVerifier:
         two_view = self._two_views(*points, camera, keyframe.camera)
         reason = self._disagreement(
             query, keyframe.features, pairs, two_view
-        ) or self._view_problem(query, keyframe.features, pairs, two_view)
+        ) or self._view_problem(query, keyframe.features, pairs, two_view, camera, keyframe.camera)
         return Verification(
             place,
             reason,
@@ -595,18 +597,27 @@ class GeometricVerifier:
         return ''
 
     def _view_problem(
-        self, query: LocalFeatures, match: LocalFeatures, pairs: np.ndarray, two_view: TwoView
+        self,
+        query: LocalFeatures,
+        match: LocalFeatures,
+        pairs: np.ndarray,
+        two_view: TwoView,
+        query_camera: Intrinsics | None,
+        match_camera: Intrinsics | None,
     ) -> str:
         agreeing = pairs[two_view.inliers]
-        ratio = zoom(
-            query.keypoints[agreeing[:, 0]],
-            match.keypoints[agreeing[:, 1]],
-            query.width,
-            match.width,
-        )
+        points = query.keypoints[agreeing[:, 0]], match.keypoints[agreeing[:, 1]]
+        ratio = zoom(*points, query.width, match.width)
         most = self._config.max_zoom
         if not 1 / most <= ratio <= most:
             return f'too_far: what both see is {ratio:.2f} times as large, {most:g} may be'
+        if two_view.rotation is None:
+            # Enough to tell one step aside from many; what comes out of it is not passed on.
+            two_view = self._two_views(
+                *points,
+                query_camera or ordinary_camera(query.width, query.height),
+                match_camera or ordinary_camera(match.width, match.height),
+            )
         if two_view.rotation is None or two_view.covariance is None:
             return ''
         parallax = math.degrees(two_view.parallax_rad)
