@@ -32,6 +32,7 @@ GRID_CELLS = 6  # a side; the spread of what agrees is counted on this grid
 MAX_DEPTH_ERROR = 0.15  # of the depth: landmarks known worse do not place a camera
 MAX_ROTATION_DISPUTE_RAD = math.radians(10.0)  # between the landmarks' pose and the two views'
 _MORE_UNCALIBRATED = 0.1  # of what looks alike has to agree where intrinsics are unknown
+_ROOM_UNCALIBRATED = 1.5  # of angles, taken with an ordinary camera instead: it may be wider
 _TOO_SHORT_M = 0.05  # between two cameras: nothing can be said of the direction
 _CLEAR_WAY_M = 0.1  # from here on the direction has to agree
 _MIN_SHARED = 0.8  # of what agrees in two pictures, has to agree with the landmarks' pose
@@ -121,8 +122,8 @@ class VerifierConfig:
     max_angle_deg: float = setting(
         30.0,
         'Degrees between query and place that still count as the place; three standard '
-        'deviations of the estimate must fit in too; without intrinsics, as if the camera were '
-        '58 degrees wide',
+        'deviations of the estimate must fit in too; without intrinsics half as much again, as '
+        'if the camera were 58 degrees wide',
         range=(0.0, 180.0),
     )
     max_parallax_deg: float = setting(
@@ -545,7 +546,7 @@ class GeometricVerifier:
                 f'too_far: {distance:.2f} m from the place, give or take '
                 f'{SURELY * distance_error:.2f} m, {most_m:.2f} m may be'
             )
-        return self._angle_problem(pose.rotation, pose.covariance)
+        return self._angle_problem(pose.rotation, pose.covariance, config.max_angle_deg)
 
     def _contradiction(
         self,
@@ -611,8 +612,10 @@ class GeometricVerifier:
         most = self._config.max_zoom
         if not 1 / most <= ratio <= most:
             return f'too_far: what both see is {ratio:.2f} times as large, {most:g} may be'
-        if two_view.rotation is None:
+        room, is_calibrated = 1.0, two_view.rotation is not None
+        if not is_calibrated:
             # Enough to tell one step aside from many; what comes out of it is not passed on.
+            room = _ROOM_UNCALIBRATED
             two_view = self._two_views(
                 *points,
                 query_camera or ordinary_camera(query.width, query.height),
@@ -620,15 +623,14 @@ class GeometricVerifier:
             )
         if two_view.rotation is None or two_view.covariance is None:
             return ''
-        parallax = math.degrees(two_view.parallax_rad)
-        if parallax > self._config.max_parallax_deg:
-            most = self._config.max_parallax_deg
+        parallax, most = math.degrees(two_view.parallax_rad), room * self._config.max_parallax_deg
+        if parallax > most:
             return f'too_far: what both see has shifted by {parallax:.1f} degrees, {most:g} may be'
-        return self._angle_problem(two_view.rotation, two_view.covariance)
+        error = two_view.covariance if is_calibrated else np.zeros((6, 6))
+        return self._angle_problem(two_view.rotation, error, room * self._config.max_angle_deg)
 
-    def _angle_problem(self, rotation: np.ndarray, covariance: np.ndarray) -> str:
+    def _angle_problem(self, rotation: np.ndarray, covariance: np.ndarray, most: float) -> str:
         angle, error = np.degrees(_length(rotvec_of(rotation), covariance[3:, 3:]))
-        most = self._config.max_angle_deg
         if angle + SURELY * error > most:
             return (
                 f'turned: {angle:.0f} degrees from the place, give or take {SURELY * error:.0f}, '
