@@ -32,7 +32,7 @@ GRID_CELLS = 6  # a side; the spread of what agrees is counted on this grid
 MAX_DEPTH_ERROR = 0.15  # of the depth: landmarks known worse do not place a camera
 MAX_ROTATION_DISPUTE_RAD = math.radians(10.0)  # between the landmarks' pose and the two views'
 _MORE_UNCALIBRATED = 0.1  # of what looks alike has to agree where intrinsics are unknown
-_ROOM_UNCALIBRATED = 1.5  # of angles, taken with an ordinary camera instead: it may be wider
+_ROOM_UNCALIBRATED = 1.25  # of angles, taken with an ordinary camera instead: it may be wider
 _TOO_SHORT_M = 0.05  # between two cameras: nothing can be said of the direction
 _CLEAR_WAY_M = 0.1  # from here on the direction has to agree
 _MIN_SHARED = 0.8  # of what agrees in two pictures, has to agree with the landmarks' pose
@@ -122,7 +122,7 @@ class VerifierConfig:
     max_angle_deg: float = setting(
         30.0,
         'Degrees between query and place that still count as the place; three standard '
-        'deviations of the estimate must fit in too; without intrinsics half as much again, as '
+        'deviations of the estimate must fit in too; without intrinsics a quarter more, as '
         'if the camera were 58 degrees wide',
         range=(0.0, 180.0),
     )
