@@ -7,6 +7,7 @@ import math
 import os
 import random
 import time
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -217,12 +218,18 @@ def test_real_pictures_and_the_shipped_model(vpr_data, tmp_path):
     assert {r.status for _, r in expected} == {Status.CANDIDATE, Status.CONSISTENT}
 
 
-def test_poses_in_metres_with_odometry_and_calibration(vpr_data, tmp_path):
-    """The bag's odometry and camera_info reach both; nothing is hurried, nothing dropped."""
+@pytest.fixture(scope='module')
+def again(vpr_data, tmp_path_factory):
+    """A hand-held run as a map in metres, and its return as a bag with odometry and camera_info.
+
+    Returns:
+        kitchen, source, place_map, and what the recognizer says of the bag, unhurried.
+    """
+    folder = tmp_path_factory.mktemp('again')
     kitchen = Kitchen(vpr_data)
     topic = '/cam/image_raw/compressed'
     for name, numbers in ('mapped', range(150, 340, 10)), ('again', range(510, 550, 5)):
-        with BagWriter(tmp_path / name) as bag:
+        with BagWriter(folder / name) as bag:
             for shot in kitchen.shots(*numbers):
                 stamp_ns, odometry = shot.stamp_ns, shot.odometry
                 data = cv2.imencode('.png', shot.rgb[..., ::-1])[1].tobytes()
@@ -231,15 +238,16 @@ def test_poses_in_metres_with_odometry_and_calibration(vpr_data, tmp_path):
                 bag.add_odometry('/odom', *pose, stamp_ns, child_frame_id=FRAME)
                 bag.add_compressed(topic, data, stamp_ns, FRAME)
     camera = MapCamera(0, Calibration(LENS, 480, 360), OPTICAL)
-    mapped = BagSource(tmp_path / 'mapped')
+    mapped, source = BagSource(folder / 'mapped'), BagSource(folder / 'again')
     place_map = build_map(
         mapped,
         DescriptorExtractor(default_model()),
-        tmp_path / 'map',
+        folder / 'map',
         poses=PosesByTime(mapped.poses('/odom').trajectory, max_gap_s=0.1),
-        options=BuildOptions(min_distance_m=0.0, features='sift', cameras=(camera,)),
+        options=BuildOptions(
+            min_distance_m=0.0, features='sift', cameras=(camera,), frame_id='map'
+        ),
     ).place_map
-    source = BagSource(tmp_path / 'again')
     recognizer = PlaceRecognizer(
         DescriptorExtractor(default_model()),
         place_map,
@@ -248,35 +256,43 @@ def test_poses_in_metres_with_odometry_and_calibration(vpr_data, tmp_path):
         keyframes=store_of_map(place_map),
     )
     sensors = Sensors([camera], source.poses('/odom').trajectory)
+    answers = answer_queries(source, recognizer, sensors=sensors)
     expected = [
-        (frame, answer.recognition)
-        for frame, answer in zip(
-            source.frames(), answer_queries(source, recognizer, sensors=sensors), strict=True
-        )
+        (frame, answer.recognition) for frame, answer in zip(source.frames(), answers, strict=True)
     ]
+    return SimpleNamespace(kitchen=kitchen, source=source, place_map=place_map, expected=expected)
+
+
+@pytest.mark.parametrize('mode', ['localize', 'both'])
+def test_poses_in_metres_with_odometry_and_calibration(again, tmp_path, mode):
+    """The bag's odometry and camera_info reach both; nothing is hurried, nothing dropped.
+
+    In mode both the answers about the map are the same, beside those about the own past.
+    """
     run = functools.partial(
         run_live,
-        query_recording(source),
-        place_map=place_map,
+        query_recording(again.source),
+        place_map=again.place_map,
         model=default_model(),
         log=tmp_path / 'log',
         parameters={
+            'mode': mode,
             'verification.budget_s': UNHURRIED_S,
             'body_from_camera': list(OPTICAL),
         },
         descriptors=True,
     )
     live = sustained(lambda pace: run(pace=pace), 0.5)
-    assert_same(live.answers, expected)
-    assert Status.VERIFIED in {recognition.status for _, recognition in expected}
-    for answer, (frame, wanted) in zip(live.answers, expected, strict=True):
+    assert_same(live.answers, again.expected)
+    assert Status.VERIFIED in {recognition.status for _, recognition in again.expected}
+    for answer, (frame, wanted) in zip(live.answers, again.expected, strict=True):
         found = answer.recognition
         assert (found.num_correspondences, found.num_inliers) == (
             *(wanted.num_correspondences, wanted.num_inliers),
         )
         if wanted.status is Status.VERIFIED:
-            truth = kitchen[kitchen.number_of(frame.stamp_ns)].odometry.position
-            assert np.linalg.norm(found.pose.position - truth) < 0.15
+            shot = again.kitchen[again.kitchen.number_of(frame.stamp_ns)]
+            assert np.linalg.norm(found.pose.position - shot.odometry.position) < 0.15
 
 
 def test_what_is_too_fast_is_reported_as_dropped(town, tiny_model, tmp_path):
