@@ -2,7 +2,7 @@
 """What geometry adds to retrieval, on real pictures: what it accepts, how much of it is right.
 
     python benchmarks/verification.py [--sequences NAME ...] [--features KIND ...] [--every N]
-        [--data DIR] [--json FILE]
+        [--thin N] [--data DIR] [--json FILE]
     python benchmarks/verification.py --focal
 
 Each picture's most similar places are verified at the shipped defaults, but without the limit of
@@ -20,6 +20,7 @@ walk is the map and truth is two pictures either way, with no intrinsics and no 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import time
@@ -190,9 +191,10 @@ class Places:
         return self._landmarks[place]
 
 
-def describe(folder: Path, extractor: DescriptorExtractor) -> np.ndarray:
-    """Describe all pictures of a folder for retrieval, (N, D)."""
-    return np.array([extractor.extract(frame.rgb) for frame in PictureFolder(folder).frames()])
+def describe(folder: Path, extractor: DescriptorExtractor, thin: int) -> np.ndarray:
+    """Describe every thin-th picture of a folder for retrieval, (N, D)."""
+    frames = itertools.islice(PictureFolder(folder).frames(), 0, None, thin)
+    return np.array([extractor.extract(frame.rgb) for frame in frames])
 
 
 def read_sequence(
@@ -201,12 +203,14 @@ def read_sequence(
     camera: Intrinsics | None,
     local: FeatureExtractor,
     descriptors: np.ndarray,
+    *,
+    thin: int = 1,
 ) -> Drive:
-    """Find the local features of all pictures of a folder and read their poses."""
+    """Find the local features of every thin-th picture of a folder and read their poses."""
     pictures = PictureFolder(folder)
     lookup = lookup_in_table(read_poses(poses), pictures, max_gap_s=0.1) if poses else None
     keyframes, matrices, seconds = [], [], []
-    for frame in pictures.frames():
+    for frame in itertools.islice(pictures.frames(), 0, None, thin):
         rgb = frame.rgb
         matrix = np.full((4, 4), np.nan)
         if lookup:
@@ -300,8 +304,8 @@ class Judge:
         )
 
 
-def run(task: Task, queries: Drive, places: Drive, threshold: float, every: int) -> Row:
-    """Verify the candidates of every n-th query."""
+def run(task: Task, queries: Drive, places: Drive, threshold: float, every: int, thin: int) -> Row:
+    """Verify the candidates of every n-th query of drives of which every thin-th was read."""
     judge = Judge(queries, places, by_order=task.poses is None)
     source = Places(places)
     config = VerifierConfig(budget_s=NO_LIMIT_S)
@@ -311,7 +315,7 @@ def run(task: Task, queries: Drive, places: Drive, threshold: float, every: int)
     half = len(queries.keyframes) // 2
     for query in range(half if task.first_half else 0, len(queries.keyframes), every):
         keyframe = queries.keyframes[query]
-        last = query - task.apart if task.apart else len(places.keyframes)
+        last = query - task.apart // thin if task.apart else len(places.keyframes)
         last = min(last, half) if task.first_half else last
         if last <= 0 or (task.poses and keyframe.pose is None):
             continue
@@ -399,6 +403,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--data', type=Path, default=os.environ.get('VPR_DATA', '../shared/data'))
     parser.add_argument('--every', type=int, default=1, help='take every n-th query')
+    parser.add_argument('--thin', type=int, default=1, help='leave out all but every n-th picture')
     parser.add_argument('--features', nargs='+', choices=FEATURE_KINDS, default=['sift'])
     names = [task.name for task in TASKS]
     parser.add_argument('--sequences', nargs='+', choices=names, default=names, metavar='NAME')
@@ -422,15 +427,20 @@ def main() -> None:
         for task in (task for task in TASKS if task.name in args.sequences):
             for folder in filter(None, (task.queries, task.places)):
                 if folder not in descriptors:
-                    descriptors[folder] = describe(args.data / folder, extractor)
+                    descriptors[folder] = describe(args.data / folder, extractor, args.thin)
                 if folder not in sequences:
                     poses = args.data / task.poses if task.poses else None
                     sequences[folder] = read_sequence(
-                        args.data / folder, poses, task.camera, local, descriptors[folder]
+                        args.data / folder,
+                        poses,
+                        task.camera,
+                        local,
+                        descriptors[folder],
+                        thin=args.thin,
                     )
             queries = sequences[task.queries]
             places = sequences[task.places or task.queries]
-            rows.append(run(task, queries, places, threshold, args.every))
+            rows.append(run(task, queries, places, threshold, args.every, args.thin))
             print(line(rows[-1]), flush=True)
     if args.json:
         args.json.write_text(json.dumps([asdict(row) for row in rows], indent=2) + '\n', 'utf-8')
