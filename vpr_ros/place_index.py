@@ -28,7 +28,7 @@ from scipy.fft import dct
 from vpr_ros.growing_array import GrowingArray
 
 EXACT_VALUES = 2**23  # N * D up to which one picture is compared with all: 32 MB, about 2 ms
-SHORTLIST = 2000  # places of a larger map that one picture is compared with
+SHORTLIST = 1000  # places of a larger map that one picture is compared with
 _SHORTLIST_PER_MATCH = 4  # where more than a quarter of SHORTLIST is wanted
 _BLOCK_VALUES = 2**22  # of descriptors kept together: 16 MB, taken from the system when filled
 _CENTRE_ROWS = 4096  # first places of a map whose mean is the zero of the codes
