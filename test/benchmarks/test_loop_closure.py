@@ -1,15 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The benchmark of loop closures, on the first pictures of real drives."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
+from benchmark_rows import benchmark_rows
 
-ROOT = Path(__file__).resolve().parents[2]
 KEYS = {
     *('sequence', 'method', 'seed', 'accepted', 'false', 'recall_at_100_precision'),
     *('ate_before_m', 'ate_after_m'),
@@ -24,28 +18,15 @@ def rows(vpr_data, tmp_path_factory):
     pytest.importorskip('gtsam')
     pytest.importorskip('sklearn')
     table = tmp_path_factory.mktemp('loop_closure') / 'rows.json'
-    run = subprocess.run(
-        [
-            *(
-                sys.executable,
-                'benchmarks/loop_closure.py',
-                '--json',
-                table,
-                '--seeds',
-                '2',
-                '--unhurried',
-            ),
-            *('--pictures', '140', '--words', '50', '--sequences', 'kitti_03', 'gardens_day'),
-        ],
-        cwd=ROOT,
-        env=os.environ | {'VPR_DATA': str(vpr_data)},
-        capture_output=True,
-        text=True,
-        check=False,
+    output, rows = benchmark_rows(
+        'loop_closure',
+        vpr_data,
+        table,
+        *('--seeds', '2', '--unhurried', '--pictures', '140', '--words', '50'),
+        *('--sequences', 'kitti_03', 'gardens_day'),
     )
-    assert run.returncode == 0, run.stderr
-    assert all(f'| {method} |' in run.stdout for method in METHODS)
-    return json.loads(table.read_text())
+    assert all(f'| {method} |' in output for method in METHODS)
+    return rows
 
 
 @pytest.mark.slow

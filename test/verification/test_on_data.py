@@ -1,34 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The bars of verification in metres, on a real run: every third picture of RedKitchen."""
 
-import json
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
-
-ROOT = Path(__file__).resolve().parents[2]
+from benchmark_rows import benchmark_rows
 
 
 @pytest.fixture(scope='module')
 def row(vpr_data, tmp_path_factory):
     """What the benchmark writes: the first half is the map, the second asks."""
     table = tmp_path_factory.mktemp('verification') / 'rows.json'
-    run = subprocess.run(
-        [
-            *(sys.executable, 'benchmarks/verification.py', '--json', table),
-            *('--sequences', 'red_kitchen_first_half', '--thin', '3', '--every', '2'),
-        ],
-        cwd=ROOT,
-        env=os.environ | {'VPR_DATA': str(vpr_data)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    (row,) = json.loads(table.read_text())
+    what = ('--sequences', 'red_kitchen_first_half', '--thin', '3', '--every', '2')
+    _, (row,) = benchmark_rows('verification', vpr_data, table, *what)
     return row
 
 
