@@ -4,7 +4,9 @@
 Cost: rounds of the same pictures, 640x480 rgb8, through `DescriptorExtractor.extract` in a loop,
 then over DDS through the node, player and node on the same cores, at several shares of the rate
 that the loop has just reached. The most pictures a second that the node answered are what it can
-do; how many fewer than in the loop is what it costs.
+do; how many fewer than in the loop is what it costs. Beside it the processor time of a picture,
+which other work on the machine changes less: of the node at the lowest rate, how much more than
+of the loop.
 
 Memory: resident memory of the node while it is played many pictures. The slope is that of a
 straight line through the second half, when all caches are warm.
@@ -72,24 +74,42 @@ def measure_cost(
     scratch: Path,
 ) -> None:
     """Print a table, one row a round, and the median."""
-    costs = []
+    costs, times = [], []
     shares = ' | '.join(f'node at {share:.0%}' for share in SHARES)
     print(f'{count} pictures of {WIDTH}x{HEIGHT} each time, {os.cpu_count()} cores; per second\n')
-    print(f'| round | bare extractor | {shares} | fewer, % |')
-    print('|---' * (len(SHARES) + 3) + '|')
+    print(f'| round | bare extractor | {shares} | fewer, % | more processor time, % |')
+    print('|---' * (len(SHARES) + 4) + '|')
     for number in range(1, rounds + 1):
-        start = time.perf_counter()
+        start, start_cpu = time.perf_counter(), time.process_time()
         for i in range(count):
             extractor.extract(pictures[i % len(pictures)])
         bare_hz = count / (time.perf_counter() - start)
-        answered_hz = []
+        bare_s = (time.process_time() - start_cpu) / count
+        answered_hz, node_s = [], []
         for share in SHARES:
-            live = play(pictures, count, share * bare_hz, scratch)
+            clock: dict[int, float] = {}
+            live = play(pictures, count, share * bare_hz, scratch, recorder(clock, count))
             answered_hz.append(live.counts.processed / live.replay.seconds)
+            answered = live.counts.processed / count * (max(clock) - min(clock))
+            node_s.append((clock[max(clock)] - clock[min(clock)]) / answered)
         costs.append(100 * (1 - max(answered_hz) / bare_hz))
-        cells = ' | '.join(f'{hz:.1f}' for hz in (bare_hz, *answered_hz, costs[-1]))
+        times.append(100 * (node_s[0] / bare_s - 1))
+        cells = ' | '.join(f'{hz:.1f}' for hz in (bare_hz, *answered_hz, costs[-1], times[-1]))
         print(f'| {number} | {cells} |', flush=True)
-    print(f'\nmedian of the rounds: {np.median(costs):.1f} % fewer pictures a second')
+    print(
+        f'\nmedian of the rounds: {np.median(costs):.1f} % fewer pictures a second, '
+        f'{np.median(times):.1f} % more processor time a picture'
+    )
+
+
+def recorder(clock: dict[int, float], count: int) -> Callable[[int], None]:
+    """Note the node's processor time after a quarter of the pictures, when it is warm, and all."""
+
+    def note(sent: int) -> None:
+        if sent in (count // 4, count):
+            clock[sent] = node_seconds()
+
+    return note
 
 
 def measure_memory(pictures: list[np.ndarray], count: int, rate_hz: float, scratch: Path) -> None:
@@ -134,12 +154,23 @@ def play(
     )
 
 
-def resident_mib() -> float:
-    """Resident memory of the node, the only child of this process."""
+def node_folder() -> Path:
+    """Where the system tells of the node, the only child of this process."""
     pid = os.getpid()
     (node,) = Path(f'/proc/{pid}/task/{pid}/children').read_text().split()
-    pages = int(Path(f'/proc/{node}/statm').read_text().split()[1])
+    return Path('/proc') / node
+
+
+def resident_mib() -> float:
+    """Resident memory of the node."""
+    pages = int((node_folder() / 'statm').read_text().split()[1])
     return pages * os.sysconf('SC_PAGE_SIZE') / 2**20
+
+
+def node_seconds() -> float:
+    """Processor time that the node has taken so far, user and system."""
+    after_name = (node_folder() / 'stat').read_text().rpartition(')')[2].split()
+    return sum(map(int, after_name[11:13])) / os.sysconf('SC_CLK_TCK')
 
 
 if __name__ == '__main__':

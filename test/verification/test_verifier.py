@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 from verification.made_views import CAMERA, Places, deep_scene, looks, pose, turned_deg, view
 
 from vpr_ros.verification.local_features import LocalFeatures
@@ -12,6 +13,7 @@ from vpr_ros.verification.neighbours import neighbours_along_drive
 from vpr_ros.verification.verifier import GeometricVerifier, VerifierConfig, landmarks_of
 
 MAP_POSES = [pose((0.15 * i, 0, 0)) for i in range(4)]
+NINETY_FIVE_PERCENT = 7.815  # of chi squared with three degrees of freedom
 QUERY = pose((0.2, 0.05, 0.1), (2, 5, -3))
 UNHURRIED = VerifierConfig(budget_s=60.0)
 
@@ -71,7 +73,9 @@ def test_metric_pose_is_right_and_its_covariance_too():
         assert turned_deg(result.rotation, QUERY[:3, :3]) < 1
         error = result.translation - QUERY[:3, 3]
         metres.append(np.linalg.norm(error))
-        inside.append(error @ np.linalg.solve(result.covariance[:3, :3], error) < 7.81)
+        inside.append(
+            error @ np.linalg.solve(result.covariance[:3, :3], error) < NINETY_FIVE_PERCENT
+        )
     assert np.median(metres) < 0.01
     assert np.mean(inside) >= 0.85
 
@@ -85,6 +89,33 @@ def test_what_the_map_does_not_know_is_in_the_covariance():
     deviations = np.sqrt(np.diag(result.covariance))
     assert (deviations[:3] >= 0.1).all()
     assert (deviations[3:] >= np.radians(2.0)).all()
+
+
+def test_the_covariance_fits_a_map_that_errs_as_stated():
+    """Each pose by 10 mm and 0.5 degrees: the ways between them by the defaults, root two more."""
+
+    def erring(rng, true):
+        return true @ pose(rng.normal(0, 0.010, 3), rng.normal(0, 0.5, 3))
+
+    of_position, of_rotation = [], []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        places, points, descriptors = made_map(rng)
+        places.keyframes = [
+            dataclasses.replace(keyframe, pose=erring(rng, keyframe.pose))
+            for keyframe in places.keyframes
+        ]
+        query = view(rng, points, descriptors, QUERY)
+        (result,) = GeometricVerifier(places, UNHURRIED).verify(query.features, [0], camera=CAMERA)
+        assert result.is_verified, result.reason
+        said = np.linalg.inv(places.keyframes[0].pose) @ erring(rng, QUERY)
+        moved = said[:3, 3] - result.translation
+        turned = Rotation.from_matrix(said[:3, :3] @ result.rotation.T).as_rotvec()
+        of_position.append(moved @ np.linalg.solve(result.covariance[:3, :3], moved))
+        of_rotation.append(turned @ np.linalg.solve(result.covariance[3:, 3:], turned))
+    assert np.mean(np.less(of_position, NINETY_FIVE_PERCENT)) >= 0.85
+    assert 0.85 <= np.mean(np.less(of_rotation, NINETY_FIVE_PERCENT)) <= 0.99
+    assert 0.7 < np.mean(of_rotation) / 3 < 1.4, 'squared deviations, of which one is expected'
 
 
 def test_verified_ones_come_first_and_strangers_are_refused():
