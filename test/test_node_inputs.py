@@ -371,7 +371,7 @@ def test_a_fast_camera_does_not_starve_a_slow_one(start, client, front_and_left,
     client.spin(0.5)
     elapsed_s = time.monotonic() - begin_s  # longer than two seconds on a busy machine
     answered = [closure.camera for closure in client.closures]
-    assert answered.count('left') >= 8, 'of 10'
+    assert answered.count('left') >= 6, 'of 10; starved, it would get one or two'
     assert 8 <= answered.count('front') <= 10.0 * elapsed_s + 1
     status = client.status('input', until=lambda s: values(s)['received'] == '70')
     skipped = int(status['front skipped, max_rate']) + int(

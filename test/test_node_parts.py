@@ -75,14 +75,16 @@ def test_the_rate_limit_serves_cameras_whose_pictures_come_together():
     worker = threading.Thread(target=work)
     worker.start()
     fates = []
+    begin_s = time.monotonic()
     for n in range(30):
         fates += [mailbox.put(n, camera, max_rate=20.0) for camera in (0, 1)]
         time.sleep(0.02)
+    elapsed_s = time.monotonic() - begin_s  # 0.6 s, longer on a busy machine
     mailbox.close()
     worker.join(5)
-    assert 9 <= len(taken) <= 15  # 0.6 s or a little more
+    assert len(taken) >= 9
     assert abs(taken.count(0) - taken.count(1)) <= 1
-    assert fates.count(Put.LIMITED) > 40
+    assert len(fates) - fates.count(Put.LIMITED) <= 20.0 * elapsed_s + 3
     left = fates.count(Put.FREE) - len(taken)
     assert 0 <= left <= 2, 'every picture is taken, replaced or one of the last'
 

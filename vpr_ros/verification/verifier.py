@@ -32,7 +32,9 @@ GRID_CELLS = 6  # a side; the spread of what agrees is counted on this grid
 MAX_DEPTH_ERROR = 0.15  # of the depth: landmarks known worse do not place a camera
 MAX_ROTATION_DISPUTE_RAD = math.radians(10.0)  # between the landmarks' pose and the two views'
 _MORE_UNCALIBRATED = 0.1  # of what looks alike has to agree where intrinsics are unknown
-_ROOM_UNCALIBRATED = 1.25  # of angles, taken with an ordinary camera instead: it may be wider
+# Angles are taken with an ordinary camera where intrinsics are unknown; one that in truth is 48
+# degrees wide sees them so much larger.
+_ROOM_UNCALIBRATED = 1.25
 _TOO_SHORT_M = 0.05  # between two cameras: nothing can be said of the direction
 _CLEAR_WAY_M = 0.1  # from here on the direction has to agree
 _MIN_SHARED = 0.8  # of what agrees in two pictures, has to agree with the landmarks' pose
