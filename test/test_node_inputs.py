@@ -4,6 +4,7 @@
 import contextlib
 import re
 import time
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -370,14 +371,23 @@ def test_a_fast_camera_does_not_starve_a_slow_one(start, client, front_and_left,
         client.spin(1 / 30)
     client.spin(0.5)
     elapsed_s = time.monotonic() - begin_s  # longer than two seconds on a busy machine
-    answered = [closure.camera for closure in client.closures]
-    assert answered.count('left') >= 6, 'of 10; starved, it would get one or two'
-    assert 8 <= answered.count('front') <= 10.0 * elapsed_s + 1
-    status = client.status('input', until=lambda s: values(s)['received'] == '70')
-    skipped = int(status['front skipped, max_rate']) + int(
-        status['front dropped, a newer one came']
+    answered = Counter(closure.camera for closure in client.closures)
+    assert answered['front'] >= 4
+    assert answered['left'] >= answered['front'] / 3, 'starved, it would get a tenth'
+    assert answered.total() <= 10.0 * elapsed_s + 2
+    # A busy node loses some that the middleware keeps no longer; of the others none is uncounted.
+    client.status('input', until=lambda s: all_accounted(values(s), answered))
+
+
+def all_accounted(counts: dict[str, str], answered: Counter[str]) -> bool:
+    return all(
+        int(counts[f'{name} processed']) == number
+        and int(counts[f'{name} received'])
+        == number
+        + int(counts[f'{name} skipped, max_rate'])
+        + int(counts[f'{name} dropped, a newer one came'])
+        for name, number in answered.items()
     )
-    assert skipped == 60 - answered.count('front')
 
 
 def test_one_silent_camera_of_two_is_named(start, client, front_and_left, pictures):

@@ -76,15 +76,15 @@ def test_the_rate_limit_serves_cameras_whose_pictures_come_together():
     worker.start()
     fates = []
     begin_s = time.monotonic()
-    for n in range(30):
-        fates += [mailbox.put(n, camera, max_rate=20.0) for camera in (0, 1)]
+    while len(taken) < 12 and time.monotonic() < begin_s + 20:  # 0.6 s on a machine of our own
+        fates += [mailbox.put(len(fates), camera, max_rate=20.0) for camera in (0, 1)]
         time.sleep(0.02)
-    elapsed_s = time.monotonic() - begin_s  # 0.6 s, longer on a busy machine
     mailbox.close()
     worker.join(5)
-    assert len(taken) >= 9
-    assert abs(taken.count(0) - taken.count(1)) <= 1
-    assert len(fates) - fates.count(Put.LIMITED) <= 20.0 * elapsed_s + 3
+    elapsed_s = time.monotonic() - begin_s
+    assert min(taken.count(0), taken.count(1)) >= 4, 'in turn; left out, one would get none'
+    assert 12 <= len(taken) <= 20.0 * elapsed_s + 2
+    assert fates.count(Put.LIMITED) > 0
     left = fates.count(Put.FREE) - len(taken)
     assert 0 <= left <= 2, 'every picture is taken, replaced or one of the last'
 

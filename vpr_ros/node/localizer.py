@@ -125,7 +125,8 @@ class Localizer(LifecycleNode):
         except (VprError, OSError) as error:
             problem = str(error)
         except Exception:
-            problem = traceback.format_exc()
+            is_stopping = not self.context.ok()  # by a signal: no publisher works any more
+            problem = 'told to stop' if is_stopping else traceback.format_exc()
         if problem:
             self.get_logger().error(f'stays {self._lifecycle}, cannot become {goal}: {problem}')
             return TransitionCallbackReturn.FAILURE
@@ -162,10 +163,10 @@ class Localizer(LifecycleNode):
         self.get_logger().info(f'listening to {topics}')
 
     def _deactivate(self) -> None:
-        self._inputs.close()
-        if self._worker is not None:
+        if self._worker is not None:  # first: a thread that is left behind lets no process end
             self._worker.stop()
             self._worker = None
+        self._inputs.close()
 
     def _cleanup(self) -> None:
         self._deactivate()

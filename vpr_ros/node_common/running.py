@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -36,15 +37,20 @@ def run_node(
     Returns:
         The exit code of the process: 1 after an error that the user can mend.
     """
+    raise_no_more = _interrupt_until_called()
     rclpy.init(args=args)
+    raise_no_more()
     node = None
     try:
+        executor = rclpy.get_global_executor()
         node = make()
         if begin(node):
-            _spin(node)
+            executor.add_node(node)
+            while rclpy.ok():
+                executor.spin_once(timeout_sec=_LOOK_S)
         elif rclpy.ok():
             return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
+    except ExternalShutdownException:
         pass
     except VprError as error:
         get_logger(name).fatal(str(error))
@@ -54,16 +60,25 @@ def run_node(
             raise
         # A signal invalidates rclpy's context at once, in the middle of whatever it does.
     finally:
-        # A terminal sends Ctrl-C to all, and `ros2 launch` passes it on: the second comes here.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
         if node is not None:
             node.close()
         rclpy.try_shutdown()
     return 0
 
 
-def _spin(node: Any) -> None:
-    executor = rclpy.get_global_executor()
-    executor.add_node(node)
-    while rclpy.ok():
-        executor.spin_once(timeout_sec=_LOOK_S)
+def _interrupt_until_called() -> Callable[[], None]:
+    """Make Ctrl-C raise KeyboardInterrupt only until what is returned is called.
+
+    From then on it ends rclpy's context as SIGTERM does, and no more. An exception that can come
+    anywhere, while a lock is taken or in `close`, leaves a thread behind for which the process
+    waits for ever; and there are often two, for `ros2 launch` passes on what the terminal sends
+    to all.
+    """
+    done = threading.Event()
+
+    def on_sigint(*_: object) -> None:
+        if not done.is_set():
+            raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, on_sigint)  # before rclpy's handler, which calls it
+    return done.set

@@ -59,12 +59,6 @@ class PoseGraphNode(Node):
         self._path = self.create_publisher(Path, '~/path', 10)
         self._rejected = self.create_publisher(LoopClosure, '~/rejected', 10)
         self._diagnostics = self.create_publisher(DiagnosticArray, '/diagnostics', 1)
-        self._worker = GraphWorker(
-            self._config,
-            on_update=self._on_update,
-            on_decision=self._on_decision,
-            warn=lambda text: self.get_logger().warning(text),
-        )
         self._odom = self.create_subscription(
             Odometry,
             'odom',
@@ -90,6 +84,13 @@ class PoseGraphNode(Node):
         self.get_logger().info(
             f'configuration: {json.dumps(dataclasses.asdict(self._config))}; listening to '
             f'{self._odom.topic_name} and {self._closures.topic_name}'
+        )
+        # Last: a signal makes anything above fail, and a node that is not made is not closed.
+        self._worker = GraphWorker(
+            self._config,
+            on_update=self._on_update,
+            on_decision=self._on_decision,
+            warn=lambda text: self.get_logger().warning(text),
         )
 
     def close(self) -> None:
