@@ -452,8 +452,6 @@ def test_ctrl_c_keeps_the_work(tmp_path, tiny_model, textured_pictures) -> None:
         'none',
     ]
     command = [str(word) for word in command]
-    # Ignored where a shell started the tests in the background, and then by the child as well.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         partial = tmp_path / 'map.partial'
         deadline = time.monotonic() + 30

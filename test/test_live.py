@@ -98,11 +98,15 @@ def offline(source, place_map, model, *, part=slice(None), **config):
     return [(frame, recognizer.process(frame.rgb, frame.stamp_ns)) for frame in frames]
 
 
-def sustained(run, rate):
+def answers_all(live):
+    return live.counts.processed == live.counts.sent
+
+
+def sustained(run, rate, is_whole=answers_all):
     """Play at a rate, and ever slower where this machine was too busy for it just now."""
-    for slower in (1, 3, 10):
+    for slower in (1, 3, 10, 30):
         live = run(Pace(rate=rate / slower, clock_hz=40.0))
-        if live.counts.processed == live.counts.sent:
+        if is_whole(live):
             break
     return live
 
@@ -112,6 +116,10 @@ def wait_for(condition, timeout_s=30.0):
     while not condition():
         assert time.monotonic() < deadline, 'timed out'
         time.sleep(0.02)
+
+
+def places(recognition):
+    return [match.place_id for match in recognition.matches]
 
 
 def assert_same(answers, expected):
@@ -124,7 +132,7 @@ def assert_same(answers, expected):
         assert found is not None, f'picture {answer.index} is missing'
         assert (found.status, found.reason) == (wanted.status, wanted.reason)
         assert (found.stamp_ns, found.query_id) == (wanted.stamp_ns, wanted.query_id)
-        assert [m.place_id for m in found.matches] == [m.place_id for m in wanted.matches]
+        assert places(found) == places(wanted)
         assert [m.row for m in found.matches] == [m.row for m in wanted.matches]
         similarities = [m.similarity for m in wanted.matches]
         assert [m.similarity for m in found.matches] == pytest.approx(similarities, abs=1e-5)
@@ -282,7 +290,13 @@ def test_poses_in_metres_with_odometry_and_calibration(again, tmp_path, mode):
         },
         descriptors=True,
     )
-    live = sustained(lambda pace: run(pace=pace), 0.5)
+
+    def is_whole(live):
+        """Whether odometry came in time too: a busy node carries the last motion on."""
+        found = [answer.recognition and places(answer.recognition) for answer in live.answers]
+        return found == [places(wanted) for _, wanted in again.expected]
+
+    live = sustained(lambda pace: run(pace=pace), 0.5, is_whole)
     assert_same(live.answers, again.expected)
     assert Status.VERIFIED in {recognition.status for _, recognition in again.expected}
     for answer, (frame, wanted) in zip(live.answers, again.expected, strict=True):
