@@ -9,6 +9,7 @@ from functools import partial
 
 import cv2
 import numpy as np
+from scipy.spatial import cKDTree
 from scipy.spatial.distance import pdist
 
 from vpr_ros.verification.camera import Intrinsics
@@ -32,6 +33,9 @@ _UNKNOWN_LENGTH = 1.0  # variance along a unit direction whose length is not kno
 _SAME_DIRECTION = np.cos(np.radians(10.0))
 _ZOOM_FEATURES = 200
 _ZOOM_APART = 0.03  # of the width: the ratio of smaller distances is noise
+_NEIGHBOURS = 5  # to which a feature is held
+_MOST_STRETCH = 0.5  # of the distance to a neighbour, by which that may have moved away
+_STRETCH_SLACK = 0.02  # of the width: the distance of closer neighbours says little
 _PLANE_SHARE = 0.7  # with this share in one plane, its two motions are tried too
 _RIVAL_SHARE = 0.9  # a second solution with this share of the best one's inliers is a rival
 
@@ -175,6 +179,33 @@ def zoom(query: np.ndarray, match: np.ndarray, query_width: int, match_width: in
     if not apart.any():
         return np.nan
     return float(np.median(first[apart] / second[apart])) * match_width / query_width
+
+
+def coherence(query: np.ndarray, match: np.ndarray, query_width: int) -> float:
+    """Return the share of features that have moved as most of those around them have.
+
+    A row of equal windows fits an epipolar geometry whichever is taken for which, as long as the
+    camera moved along it: a feature may lie anywhere on its line. Only right matches move
+    together (Bian et al., GMS: Grid-Based Motion Statistics, CVPR 2017). A turn of the whole
+    picture does not count.
+
+    Args:
+        query: (I, 2) pixels in the query.
+        match: (I, 2) pixels in the match.
+        query_width: Pixels.
+
+    Returns:
+        The share; NaN of fewer than two features.
+    """
+    count = min(_NEIGHBOURS, len(query) - 1)
+    if count < 1:
+        return np.nan
+    first, second = ((points - points.mean(axis=0)) @ [1, 1j] for points in (query, match))
+    turn = np.exp(1j * np.angle(np.vdot(first, second)))
+    nearest = cKDTree(query).query(query, k=count + 1)[1][:, 1:]  # the first is itself
+    before, after = (spots[nearest] - spots[:, np.newaxis] for spots in (turn * first, second))
+    stretch = np.abs(after - before) / (np.abs(before) + _STRETCH_SLACK * query_width)
+    return float(np.mean(np.median(stretch, axis=1) < _MOST_STRETCH))
 
 
 def _iterations(min_share: float, sample: int) -> int:

@@ -23,6 +23,7 @@ from vpr_ros.verification.two_view import (
     Model,
     TwoView,
     agreement,
+    coherence,
     occupied_cells,
     two_view_geometry,
     zoom,
@@ -31,6 +32,7 @@ from vpr_ros.verification.two_view import (
 GRID_CELLS = 6  # a side; the spread of what agrees is counted on this grid
 MAX_DEPTH_ERROR = 0.15  # of the depth: landmarks known worse do not place a camera
 MAX_ROTATION_DISPUTE_RAD = math.radians(10.0)  # between the landmarks' pose and the two views'
+_MIN_COHERENT = 0.5  # of what agrees on epipolar lines alone, moves as what is around it
 _MORE_UNCALIBRATED = 0.1  # of what looks alike has to agree where intrinsics are unknown
 # Angles are taken with an ordinary camera where intrinsics are unknown; one that in truth is 48
 # degrees wide sees them so much larger.
@@ -616,22 +618,34 @@ class GeometricVerifier:
         most = self._config.max_zoom
         if not 1 / most <= ratio <= most:
             return f'too_far: what both see is {ratio:.2f} times as large, {most:g} may be'
-        room, is_calibrated = 1.0, two_view.rotation is not None
-        if not is_calibrated:
-            # Enough to tell one step aside from many; what comes out of it is not passed on.
-            room = _ROOM_UNCALIBRATED
-            two_view = self._two_views(
-                *points,
-                query_camera or ordinary_camera(query.width, query.height),
-                match_camera or ordinary_camera(match.width, match.height),
+        if two_view.rotation is not None:
+            return self._motion_problem(two_view, two_view.covariance, room=1.0)
+        # Enough to tell one step aside from many; what comes out of it is not passed on.
+        ordinary = self._two_views(
+            *points,
+            query_camera or ordinary_camera(query.width, query.height),
+            match_camera or ordinary_camera(match.width, match.height),
+        )
+        reason = self._motion_problem(ordinary, np.zeros((6, 6)), room=_ROOM_UNCALIBRATED)
+        together = coherence(*points, query.width)
+        if not reason and together < _MIN_COHERENT:
+            return (
+                f'low_agreement: {together:.0%} of the features that agree move as most of those '
+                f'around them, {_MIN_COHERENT:.0%} must'
             )
-        if two_view.rotation is None or two_view.covariance is None:
+        return reason
+
+    def _motion_problem(
+        self, two_view: TwoView, covariance: np.ndarray | None, *, room: float
+    ) -> str:
+        if two_view.rotation is None or covariance is None:
             return ''
         parallax, most = math.degrees(two_view.parallax_rad), room * self._config.max_parallax_deg
         if parallax > most:
             return f'too_far: what both see has shifted by {parallax:.1f} degrees, {most:g} may be'
-        error = two_view.covariance if is_calibrated else np.zeros((6, 6))
-        return self._angle_problem(two_view.rotation, error, room * self._config.max_angle_deg)
+        return self._angle_problem(
+            two_view.rotation, covariance, room * self._config.max_angle_deg
+        )
 
     def _angle_problem(self, rotation: np.ndarray, covariance: np.ndarray, most: float) -> str:
         angle, error = np.degrees(_length(rotvec_of(rotation), covariance[3:, 3:]))
