@@ -231,7 +231,7 @@ def test_adding_and_searching_stay_cheap_in_a_large_map():
         begun_s = time.perf_counter()
         np.argpartition(places[: row + 1] @ places[row], -20)
         all_s.append(time.perf_counter() - begun_s)
-    assert np.median(taken_s) < 0.6 * np.median(all_s)
+    assert min(taken_s) < 0.6 * min(all_s)
 
 
 def test_spacing_and_poses_follow_the_map():
