@@ -184,16 +184,17 @@ def test_what_is_right_moves_together_and_what_is_repeated_does_not():
     rng = np.random.default_rng(8)
     points = deep_scene(rng)
     right = correspondences(rng, points, pose((0.1, 0, 0), (0, 0, 40)))
-    assert coherence(*right, WIDTH) > 0.9
+    assert coherence(*right, WIDTH, WIDTH) > 0.9
+    assert coherence(right[0] / 2, right[1], WIDTH // 2, WIDTH) > 0.9, 'a map of larger pictures'
     windows = np.stack(np.meshgrid(np.arange(10), np.arange(6)), -1).reshape(-1, 2) * 60.0
     windows += rng.uniform(0, 10, windows.shape)
     moved = windows + np.array([120.0, 0.0])
-    assert coherence(windows, moved, WIDTH) == 1
+    assert coherence(windows, moved, WIDTH, WIDTH) == 1
     moved[:, 0] += rng.integers(-2, 3, len(moved)) * 60
     found = geometry(windows, moved, camera=None)
     assert found.model is Model.FUNDAMENTAL and found.num_inliers > 50
-    assert coherence(windows[found.inliers], moved[found.inliers], WIDTH) < 0.4
-    assert np.isnan(coherence(windows[:1], moved[:1], WIDTH))
+    assert coherence(windows[found.inliers], moved[found.inliers], WIDTH, WIDTH) < 0.4
+    assert np.isnan(coherence(windows[:1], moved[:1], WIDTH, WIDTH))
 
 
 def test_cells_are_counted_once():

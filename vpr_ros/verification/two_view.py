@@ -181,7 +181,7 @@ def zoom(query: np.ndarray, match: np.ndarray, query_width: int, match_width: in
     return float(np.median(first[apart] / second[apart])) * match_width / query_width
 
 
-def coherence(query: np.ndarray, match: np.ndarray, query_width: int) -> float:
+def coherence(query: np.ndarray, match: np.ndarray, query_width: int, match_width: int) -> float:
     """Return the share of features that have moved as most of those around them have.
 
     A row of equal windows fits an epipolar geometry whichever is taken for which, as long as the
@@ -193,6 +193,7 @@ def coherence(query: np.ndarray, match: np.ndarray, query_width: int) -> float:
         query: (I, 2) pixels in the query.
         match: (I, 2) pixels in the match.
         query_width: Pixels.
+        match_width: Pixels.
 
     Returns:
         The share; NaN of fewer than two features.
@@ -200,11 +201,14 @@ def coherence(query: np.ndarray, match: np.ndarray, query_width: int) -> float:
     count = min(_NEIGHBOURS, len(query) - 1)
     if count < 1:
         return np.nan
-    first, second = ((points - points.mean(axis=0)) @ [1, 1j] for points in (query, match))
+    first, second = (
+        (points - points.mean(axis=0)) @ [1, 1j] / width
+        for points, width in ((query, query_width), (match, match_width))
+    )
     turn = np.exp(1j * np.angle(np.vdot(first, second)))
     nearest = cKDTree(query).query(query, k=count + 1)[1][:, 1:]  # the first is itself
     before, after = (spots[nearest] - spots[:, np.newaxis] for spots in (turn * first, second))
-    stretch = np.abs(after - before) / (np.abs(before) + _STRETCH_SLACK * query_width)
+    stretch = np.abs(after - before) / (np.abs(before) + _STRETCH_SLACK)
     return float(np.mean(np.median(stretch, axis=1) < _MOST_STRETCH))
 
 

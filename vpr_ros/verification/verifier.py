@@ -627,7 +627,7 @@ class GeometricVerifier:
             match_camera or ordinary_camera(match.width, match.height),
         )
         reason = self._motion_problem(ordinary, np.zeros((6, 6)), room=_ROOM_UNCALIBRATED)
-        together = coherence(*points, query.width)
+        together = coherence(*points, query.width, match.width)
         if not reason and together < _MIN_COHERENT:
             return (
                 f'low_agreement: {together:.0%} of the features that agree move as most of those '
