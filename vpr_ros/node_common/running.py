@@ -62,6 +62,8 @@ def run_node(
     finally:
         if node is not None:
             node.close()
+        # The end of Python takes handlers away: a Ctrl-C that comes then would kill.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         rclpy.try_shutdown()
     return 0
 
