@@ -371,12 +371,16 @@ def test_a_fast_camera_does_not_starve_a_slow_one(start, client, front_and_left,
         client.spin(1 / 30)
     client.spin(0.5)
     elapsed_s = time.monotonic() - begin_s  # longer than two seconds on a busy machine
-    answered = Counter(closure.camera for closure in client.closures)
+    answered = answers_by_camera(client)
     assert answered['front'] >= 4
     assert answered['left'] >= answered['front'] / 3, 'starved, it would get a tenth'
     assert answered.total() <= 10.0 * elapsed_s + 2
     # A busy node loses some that the middleware keeps no longer; of the others none is uncounted.
-    client.status('input', until=lambda s: all_accounted(values(s), answered))
+    client.status('input', until=lambda s: all_accounted(values(s), answers_by_camera(client)))
+
+
+def answers_by_camera(client) -> Counter[str]:
+    return Counter(closure.camera for closure in client.closures)
 
 
 def all_accounted(counts: dict[str, str], answered: Counter[str]) -> bool:
