@@ -7,8 +7,9 @@
 The methods:
 
 * vpr_ros: the whole road at its defaults; accepted is what is VERIFIED. Score: VERIFIED by
-  features that agree, before the rest by similarity; against a map without odometry the rest by
-  the odds of the filter: probability of the place over that of being on the map at all.
+  features that agree, then what is seen from afar, the nearest first, then the rest by similarity;
+  against a map without odometry the rest by the odds of the filter: probability of the place over
+  that of being on the map at all.
 * retrieval: the shipped model's most similar picture, accepted from the model's threshold.
 * retrieval + sequence: the same, once the best matches of three pictures in succession lie within
   three pictures of one another.
@@ -540,13 +541,15 @@ def _map_of(places: Drives, extractor: DescriptorExtractor) -> tuple[PlaceMap, K
 
 
 def _surety(answer: Recognition, *, paced: bool) -> float:
-    """Return a number by which answers can be ranked: VERIFIED first, then by likeness.
+    """Return a number by which answers can be ranked: VERIFIED, seen from afar, alike.
 
     Along a map in the order of a drive, without metres, the filter's odds rank the rest better.
     """
     best = answer.matches[0]
     if answer.status is Status.VERIFIED:
         return 10.0 + answer.num_inliers
+    if math.isfinite(answer.distance_m):
+        return 1.0 + 1.0 / (1.0 + answer.distance_m)  # above any likeness
     if paced and math.isfinite(best.probability):
         return min(best.probability / max(1 - answer.off_map_probability, 1e-300), 1.0)
     return best.similarity

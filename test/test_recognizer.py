@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 import dataclasses
+import math
 import re
 from types import SimpleNamespace
 
@@ -258,6 +259,7 @@ def test_a_verified_match_has_a_metric_pose(world):
     np.testing.assert_allclose(found.map_from_camera[:3, 3], at[:3, 3], atol=0.03)
     np.testing.assert_allclose(found.pose.position, at[:3, 3], atol=0.03)
     assert found.pose.covariance[0, 0] < 0.1**2, 'no longer that of retrieval'
+    assert found.distance_m == np.linalg.norm(relative.translation)
     assert found.num_correspondences >= found.num_inliers >= 100
     assert {'features', 'verify'} < set(found.timings_s)
 
@@ -300,6 +302,48 @@ def test_a_candidate_tells_what_geometry_found(world):
     assert found.status is Status.CANDIDATE
     assert found.reason == 'few_pictures: 1 of 3 pictures agree'
     assert found.num_correspondences >= found.num_inliers > 100
+
+
+NOWHERE_NEAR = {'max_distance_m': 0.001, 'max_distance_share': 0.0}  # enough to be there
+
+
+def test_where_none_is_verified_the_nearest_that_geometry_sees_comes_first(world):
+    at = pose((0.4, 0.02, 0))
+    rgb = world.query(5, 0, at, also=1)
+    config = {'top_k': 12, 'sequence_filter': SequenceFilterConfig(mode='off')}
+    vague = world.make(verification={'min_landmarks': 10000}, **config)
+    alike = vague.process(rgb, S, intrinsics=CAMERA)
+    assert [match.row for match in alike.matches[:2]] == [5, 1]
+    assert math.isnan(alike.distance_m)
+    everywhere = {'max_candidates': 12, **NOWHERE_NEAR}
+    found = world.make(verification=everywhere, **config).process(rgb, S, intrinsics=CAMERA)
+    assert found.status is Status.CANDIDATE
+    assert found.relative_pose is None
+    assert found.matches[0].row == 3, '0.05 m away; 2 is 0.1 m, 1 is 0.25 m away'
+    assert found.distance_m == pytest.approx(np.hypot(0.05, 0.02), abs=0.02)
+    rest = [match.row for match in alike.matches if match.row != 3]
+    assert [match.row for match in found.matches[1:]] == rest
+    np.testing.assert_allclose(found.pose.position, world.poses[3][:3, 3])
+
+
+def test_what_the_pictures_before_expect_stays_before_what_is_seen_from_afar(world, describe):
+    scenes_apart = PlaceMap(describe.info.ref)
+    scenes_apart.add(
+        world.known.descriptors,
+        stamps_ns=np.arange(12) * S,
+        positions=[(50.0 * (row // 4) + 0.15 * (row % 4), 0, 0) for row in range(12)],
+    )
+    recognizer = world.make(verification={'max_candidates': 12, **NOWHERE_NEAR}, top_k=12)
+    recognizer.use_map(scenes_apart, recognizer._keyframes)
+    for n in range(3):
+        recognizer.process(world.query(n, 3, pose((0.15 * n, 0, 0))), n * S, intrinsics=CAMERA)
+    rgb = world.query(3, 2, world.poses[9])
+    found = recognizer.process(rgb, 3 * S, intrinsics=CAMERA)
+    assert (found.status, found.matches[0].row) == (Status.CONSISTENT, 3)
+    assert math.isnan(found.distance_m)
+    recognizer.reset()
+    alone = recognizer.process(rgb, 4 * S, intrinsics=CAMERA)
+    assert (alone.status, alone.matches[0].row) == (Status.CANDIDATE, 9)
 
 
 def test_without_keyframes_consistent_says_so(describe, place_map, pictures):

@@ -110,7 +110,9 @@ class Recognition:
             saturated; of candidates as in `sequence_filter.Belief`; of consistent ones as in
             `verification.Verification`; of either, elsewhere and ambiguous.
         matches: The answer first, the others by similarity; given for rejected ones too, so that
-            an operator can see why.
+            an operator can see why. Where none is verified, the answer is the nearest place that
+            geometry sees from afar, unless the pictures before agree on another; else the most
+            alike, or where a steady pace has led to.
         descriptor: (D,) float32, unit norm; None if the picture was unusable.
         pose: Of what the map's poses are of, in the map frame; None if rejected, if the map has no
             poses, or if verified in metres by a camera whose mounting the map does not know.
@@ -121,6 +123,8 @@ class Recognition:
         consistent_count: Successive pictures that agree.
         num_correspondences: Local features compared.
         num_inliers: Of these, in agreement with one motion.
+        distance_m: Metres to the first match's camera if that one is verified in metres or seen
+            from afar; else NaN.
         timings_s: Stage to seconds.
     """
 
@@ -138,6 +142,7 @@ class Recognition:
     consistent_count: int = 0
     num_correspondences: int = 0
     num_inliers: int = 0
+    distance_m: float = math.nan
     timings_s: dict[str, float] = field(default_factory=dict)
 
 
@@ -351,6 +356,7 @@ class PlaceRecognizer:
             consistent_count=belief.consistent_count if belief else 0,
             num_correspondences=answer.checked.num_correspondences if answer.checked else 0,
             num_inliers=answer.checked.num_inliers if answer.checked else 0,
+            distance_m=_distance_m(answer),
             timings_s=dict(timings),
         )
 
@@ -486,6 +492,8 @@ class PlaceRecognizer:
         if rejection or belief is None:
             return _Answer(Status.REJECTED, rejection, matches, None)
         least = self._config.sequence_filter.min_probability
+        if not dispute:
+            matches = self._led_by_distance(matches, belief, checked)
         best = matches[0]
         of_best = next((check for check in checked if check.place == best.row), None)
         if belief.is_consistent and not best.probability < least:
@@ -495,6 +503,22 @@ class PlaceRecognizer:
             dispute or belief.reason or 'elsewhere: the pictures before speak for another place'
         )
         return _Answer(Status.CANDIDATE, reason, matches, of_best)
+
+    def _led_by_distance(
+        self, matches: list[Match], belief: Belief, checked: list[Verification]
+    ) -> list[Match]:
+        """Put the nearest place first that geometry sees from afar, if any.
+
+        It is a better guess than what only looks more alike, unless the pictures before agree on
+        the latter.
+        """
+        seen = [check for check in checked if check.is_seen_from_afar]
+        if not seen:
+            return matches
+        led = _first(matches, min(seen, key=lambda check: check.distance_m).place)
+        least = self._config.sequence_filter.min_probability
+        is_expected = led[0].probability < least <= matches[0].probability  # NaN: it is not
+        return matches if belief.is_consistent and is_expected else led
 
     def _dispute(
         self, surest: Verification, matches: list[Match], belief: Belief | None, camera: int
@@ -621,6 +645,13 @@ def _map_from_camera(answer: _Answer) -> np.ndarray | None:
     if answer.status is not Status.VERIFIED or answer.checked is None:
         return None
     return answer.checked.map_from_query
+
+
+def _distance_m(answer: _Answer) -> float:
+    found = answer.checked
+    if found is None or not (found.is_verified or found.is_seen_from_afar):
+        return math.nan
+    return found.distance_m
 
 
 def _relative_pose(answer: _Answer) -> RelativePose | None:

@@ -169,6 +169,8 @@ def test_the_same_scene_from_elsewhere_is_another_place(at, reason):
     (result,) = GeometricVerifier(places).verify(query.features, [0], camera=CAMERA)
     assert code(result) == reason
     assert result.metric  # what was measured is told all the same
+    assert result.is_seen_from_afar == (reason == 'too_far')
+    assert result.distance_m == pytest.approx(np.linalg.norm(at[:3, 3]), abs=0.05)
     unlimited = VerifierConfig(max_distance_m=10.0, max_angle_deg=180.0)
     (result,) = GeometricVerifier(places, unlimited).verify(query.features, [0], camera=CAMERA)
     assert result.is_verified
@@ -181,6 +183,7 @@ def test_without_poses_the_translation_is_a_direction():
     (result,) = GeometricVerifier(places).verify(query.features, [0], camera=CAMERA)
     assert result.is_verified, result.reason
     assert not result.metric
+    assert np.isnan(result.distance_m)
     assert np.linalg.norm(result.translation) == pytest.approx(1)
     assert result.translation @ QUERY[:3, 3] / np.linalg.norm(QUERY[:3, 3]) > 0.95
 

@@ -256,9 +256,21 @@ class Verification:
         return self.map_from_match @ match_from_query
 
     @property
+    def distance_m(self) -> float:
+        """Metres from the match's camera to the query's; NaN unless metric."""
+        if not self.metric or self.translation is None:
+            return math.nan
+        return float(np.linalg.norm(self.translation))
+
+    @property
     def is_verified(self) -> bool:
         """Whether geometry says that this is the place."""
         return not self.reason
+
+    @property
+    def is_seen_from_afar(self) -> bool:
+        """Whether landmarks place the query, but too far from the place to be there."""
+        return self.metric and self.reason.startswith('too_far:')
 
 
 class GeometricVerifier:
