@@ -53,6 +53,17 @@ class Robot(RosClient):
     def ask(self, name):
         return self.call(Trigger, name, Trigger.Request())
 
+    def ask_until(self, name, *parts):
+        """Ask again until the node has heard all that these parts of its message tell of."""
+        answers = []
+
+        def told():
+            answers.append(self.ask(name))
+            return all(part in answers[-1].message for part in parts)
+
+        self.wait_until(told, f'{parts} in an answer of {name}')
+        return answers[-1]
+
 
 def command(name, *parameters):
     arguments = [word for text in parameters for word in ('-p', text)]
@@ -147,11 +158,12 @@ def test_a_g2o_file_with_odometry(started, tmp_path):
     robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP, 0))))
     robot.closures.publish(closure_msg(closure(TRUTH, LAP, 1), status=LoopClosure.CANDIDATE))
     robot.closures.publish(closure_msg(of_camera(closure(TRUTH, LAP + 1, 1)), frame='map'))
-    robot.spin(1.0)
-    answer = robot.ask('/closure_recorder/save_g2o')
+    answer = robot.ask_until(
+        '/closure_recorder/save_g2o',
+        '1 closures in',
+        "1 not used, of another map: 'map' is not 'odom', the odometry",
+    )
     assert answer.success, answer.message
-    assert '1 closures in' in answer.message
-    assert "1 not used, of another map: 'map' is not 'odom', the odometry" in answer.message
     rows = [line.split() for line in path.read_text().splitlines()]
     vertices = {int(r[1]): np.array(r[2:], float) for r in rows if r[0] == 'VERTEX_SE3:QUAT'}
     edges = [r for r in rows if r[0] == 'EDGE_SE3:QUAT']
@@ -231,8 +243,8 @@ def test_the_newest_verified_pose_is_sent_when_asked(started):
     later = transform(np.array([9.0, 9.0, 0.0]), np.array([0, 0, 0, 1.0]))
     verified_pose(robot, later, now_ns + 1000)
     verdict(robot, now_ns + 1000, status=LoopClosure.CONSISTENT)  # not verified: never sent
-    robot.spin(0.5)
-    assert 'nobody listens to /initialpose' in robot.ask(ask).message
+    robot.ask_until(ask, 'nobody listens to /initialpose')
+    robot.spin(0.5)  # the one that is not verified has come too
     heard = robot.listen(PoseWithCovarianceStamped, '/initialpose')
     robot.wait_until(lambda: robot.node.count_publishers('/initialpose'), 'the publisher')
     answer = [robot.ask(ask)]
@@ -260,10 +272,8 @@ def test_an_old_pose_is_not_sent(started):
     verified_pose(robot, np.eye(4), stamp_ns)
     verdict(robot, stamp_ns)
     heard = robot.listen(PoseWithCovarianceStamped, '/initialpose')
-    robot.spin(0.5)
-    answer = robot.ask('/initial_pose/send_initialpose')
+    answer = robot.ask_until('/initial_pose/send_initialpose', 'more than max_age_s 0.5')
     assert not answer.success
-    assert 'more than max_age_s 0.5' in answer.message
     robot.spin(0.3)
     assert not heard
 
@@ -338,22 +348,27 @@ def rtabmap(monkeypatch):
     spin = robot.executor.spin_once
     robot.executor.spin_once = lambda timeout_sec: (own.spin_once(timeout_sec=0), spin(0.01))
     statuses = robot.listen(DiagnosticArray, '/diagnostics')
-    yield robot, model, lambda: statuses[-1].status[0]
-    robot.close()
-    node.close()
-    rclpy.try_shutdown()
 
-
-def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
-    robot, model, status = rtabmap
+    def status():
+        return statuses[-1].status[0]
 
     def value(key):
         return {pair.key: pair.value for pair in status().values}.get(key)
 
-    robot.wait_until(robot.odom.get_subscription_count, 'the node')
-    robot.wait_until(robot.closures.get_subscription_count, 'the node')
-    robot.wait_until(lambda: robot.node.count_publishers('/diagnostics'), 'diagnostics')
-    robot.spin(0.5)
+    try:
+        robot.wait_until(robot.odom.get_subscription_count, 'the node')
+        robot.wait_until(robot.closures.get_subscription_count, 'the node')
+        robot.wait_until(lambda: statuses, 'diagnostics')
+        robot.spin(0.5)
+        yield robot, model, status, value
+    finally:
+        robot.close()
+        node.close()
+        rclpy.try_shutdown()
+
+
+def test_verified_closures_become_links_and_their_fate_is_seen(rtabmap):
+    robot, model, status, value = rtabmap
     early = closure_msg(of_camera(closure(TRUTH, LAP + 5, 5)), frame='map')
     robot.closures.publish(early)
     robot.wait_until(lambda: value('waiting for nodes or odometry') == '1', 'the early closure')
@@ -397,18 +412,10 @@ def test_a_link_without_an_answer_is_sent_again(rtabmap, monkeypatch):
     """RTAB-Map dies in the first call, and the second one fails."""
     from vpr_ros.adapters import rtabmap_node
 
-    robot, model, status = rtabmap
-
-    def value(key):
-        return {pair.key: pair.value for pair in status().values}.get(key)
-
+    robot, model, _, value = rtabmap
     monkeypatch.setattr(rtabmap_node, '_ANSWER_S', 0.3)
     monkeypatch.setattr(rtabmap_node, '_AGAIN_S', 0.1)
     model.ready, model.calls = True, [None, RuntimeError('lost')]
-    robot.wait_until(robot.odom.get_subscription_count, 'the node')
-    robot.wait_until(robot.closures.get_subscription_count, 'the node')
-    robot.wait_until(lambda: robot.node.count_publishers('/diagnostics'), 'diagnostics')
-    robot.spin(0.5)
     for i in range(len(TRUTH)):
         robot.odom.publish(odometry_msg(TRUTH, i))
     robot.wait_until(lambda: value('odometry received') == str(len(TRUTH)), 'odometry')
