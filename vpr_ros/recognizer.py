@@ -57,8 +57,8 @@ class RecognizerConfig:
     top_k: int = setting(5, 'Matches per picture', range=(1, 1000))
     min_similarity: float = setting(
         THRESHOLD_OF_MODEL,
-        'Cosine similarity from which the best match is a candidate; -1.0 takes the one recorded '
-        'in the map by `vpr calibrate`, else in the model',
+        'Cosine similarity that the most similar match must reach, unless geometry verifies a '
+        'place; -1.0 takes the one recorded in the map by `vpr calibrate`, else in the model',
         range=(-1.0, 1.0),
     )
     min_contrast: float = setting(
